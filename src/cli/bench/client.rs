@@ -1,0 +1,245 @@
+//! One connection of the generator: the handshake, then frames in and out without blocking. It keeps what a read left
+//! over and what a write could not take, and nothing else. Knows nothing of workloads, schedules or other connections.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+
+use super::dialect::{self, Dialect, Incoming, Listener};
+use super::error::{BenchError, failed};
+use super::frame::{self, Head};
+
+/// Where a connection sits: in which room, and as which of its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub(super) room: usize,
+    pub(super) member: usize,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waits for the answer to its upgrade request.
+    Upgrading,
+    /// Waits for `auth-success`, then for `room-joined`.
+    Greeting,
+    /// Takes part.
+    Ready,
+    /// Ended, by whichever side.
+    Closed,
+}
+
+/// What a connection needs to begin.
+pub(super) struct Opening {
+    pub(super) address: SocketAddr,
+    pub(super) dialect: Dialect,
+    pub(super) seat: Seat,
+    /// The upgrade request.
+    pub(super) request: Vec<u8>,
+    /// The frame sent once authenticated; empty if there is nothing to join.
+    pub(super) join: Vec<u8>,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    stream: TcpStream,
+    seat: Seat,
+    phase: Phase,
+    dialect: Dialect,
+    listener: Listener,
+    join: Vec<u8>,
+    leftover: Vec<u8>,
+    unsent: Vec<u8>,
+    ending: Option<Box<str>>,
+}
+
+impl Connection {
+    /// Begins to connect; the request goes out as soon as the kernel takes it.
+    pub(super) fn open(opening: Opening) -> Result<Self, BenchError> {
+        Ok(Self {
+            stream: TcpStream::connect(opening.address).map_err(failed("connect"))?,
+            seat: opening.seat,
+            phase: Phase::Upgrading,
+            dialect: opening.dialect,
+            listener: Listener::new(opening.dialect),
+            join: opening.join,
+            leftover: Vec::new(),
+            unsent: opening.request,
+            ending: None,
+        })
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    pub(super) fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it ended, if it did.
+    pub(super) fn ending(&self) -> Option<&str> {
+        self.ending.as_deref()
+    }
+
+    /// Sends a whole frame, or keeps what the socket does not take until it does.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let taken = if self.unsent.is_empty() { self.write(bytes) } else { 0 };
+        if let Some(rest) = bytes.get(taken..) {
+            self.unsent.extend_from_slice(rest);
+        }
+    }
+
+    /// Deals with what the socket is ready for. `hear` gets every text frame's meaning once the connection is ready.
+    pub(super) fn serve<F>(&mut self, scratch: &mut [u8], hear: &mut F)
+    where
+        F: FnMut(&mut Self, Incoming, usize),
+    {
+        if !self.unsent.is_empty() {
+            self.flush();
+        }
+        while self.phase != Phase::Closed {
+            match self.stream.read(scratch) {
+                Ok(0) => self.end("the server ended the connection"),
+                Ok(read) => {
+                    self.take(scratch.get(..read).unwrap_or_default(), hear);
+                    // A short read has emptied the socket: the next bytes will be announced.
+                    if read < scratch.len() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::NotConnected => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => self.end(&error.to_string()),
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let waiting = std::mem::take(&mut self.unsent);
+        let taken = self.write(&waiting);
+        self.unsent = waiting.get(taken..).unwrap_or_default().to_vec();
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        match self.stream.write(bytes) {
+            Ok(taken) => taken,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+            Err(error) => {
+                self.end(&error.to_string());
+                bytes.len()
+            }
+        }
+    }
+
+    fn end(&mut self, why: &str) {
+        self.phase = Phase::Closed;
+        self.ending.get_or_insert_with(|| why.into());
+    }
+
+    fn take<F>(&mut self, read: &[u8], hear: &mut F)
+    where
+        F: FnMut(&mut Self, Incoming, usize),
+    {
+        if self.leftover.is_empty() {
+            let used = self.understand(read, hear);
+            self.leftover.extend_from_slice(read.get(used..).unwrap_or_default());
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.leftover);
+        bytes.extend_from_slice(read);
+        let used = self.understand(&bytes, hear);
+        self.leftover = bytes.get(used..).unwrap_or_default().to_vec();
+    }
+
+    /// Deals with all that is complete; says how many bytes that was.
+    fn understand<F>(&mut self, bytes: &[u8], hear: &mut F) -> usize
+    where
+        F: FnMut(&mut Self, Incoming, usize),
+    {
+        let mut used = 0;
+        if self.phase == Phase::Upgrading {
+            match self.finish_upgrade(bytes) {
+                Some(length) => used = length,
+                None => return 0,
+            }
+        }
+        while self.phase != Phase::Closed {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let Some(head) = frame::head(rest) else { break };
+            if head.payload_bytes > frame::PAYLOAD_BYTES_MAX || head.mask.is_some() {
+                self.end("the server sent an impossible frame");
+                break;
+            }
+            let frame_bytes = head.head_bytes + head.payload_bytes;
+            let Some(payload) = rest.get(head.head_bytes..frame_bytes) else { break };
+            self.frame(head, payload, hear);
+            used += frame_bytes;
+        }
+        used
+    }
+
+    fn finish_upgrade(&mut self, bytes: &[u8]) -> Option<usize> {
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            if bytes.len() > frame::HEAD_BYTES_MAX {
+                self.end("the answer to the upgrade does not end");
+            }
+            return None;
+        };
+        match dialect::upgraded(bytes.get(..end).unwrap_or_default()) {
+            Ok(()) if self.dialect == Dialect::Floor => self.phase = Phase::Ready,
+            Ok(()) => self.phase = Phase::Greeting,
+            Err(why) => self.end(&why),
+        }
+        Some(end + 4)
+    }
+
+    fn frame<F>(&mut self, head: Head, payload: &[u8], hear: &mut F)
+    where
+        F: FnMut(&mut Self, Incoming, usize),
+    {
+        match head.opcode {
+            frame::TEXT if head.whole => {
+                let incoming = self.listener.hear(payload);
+                if self.phase == Phase::Ready {
+                    hear(self, incoming, head.head_bytes + head.payload_bytes);
+                } else {
+                    self.greet(incoming);
+                }
+            }
+            frame::PING => {
+                let mut pong = Vec::new();
+                frame::push_masked(&mut pong, frame::PONG, payload);
+                self.send(&pong);
+            }
+            frame::PONG => {}
+            frame::CLOSE => {
+                let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
+                self.end(&format!("the server closed with {code}"));
+            }
+            _ => self.end("the server sent a fragment or a binary frame"),
+        }
+    }
+
+    fn greet(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Authenticated if self.join.is_empty() => self.phase = Phase::Ready,
+            Incoming::Authenticated => {
+                let join = std::mem::take(&mut self.join);
+                self.send(&join);
+            }
+            Incoming::Joined => self.phase = Phase::Ready,
+            Incoming::Refused { code, .. } => self.end(&format!("the server refused it: {code}")),
+            _ => {}
+        }
+    }
+}

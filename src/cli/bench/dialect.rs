@@ -1,0 +1,226 @@
+//! What is said to a server and how its answers are understood: ours by `Dialect::Stentor`, the floor by
+//! `Dialect::Floor`. Pure text in and out; knows nothing of sockets.
+
+use std::io::Write;
+
+use serde::Deserialize;
+
+use super::frame::{self, ACCEPT, KEY};
+use super::stamp::{Stamp, digits};
+
+/// Bytes of a message's content in every workload.
+pub(super) const CONTENT_BYTES: usize = 100;
+
+/// Whom a connection talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// The server under test.
+    Stentor,
+    /// The bare write loop it is compared with.
+    Floor,
+}
+
+/// What a text frame from a server means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// A message, delivered.
+    Delivery(Stamp),
+    /// Message `number` was accepted.
+    Accepted(u64),
+    /// Our heartbeat came back.
+    Heartbeat(Stamp),
+    /// The token was good.
+    Authenticated,
+    /// The join was.
+    Joined,
+    /// Something was refused; with the number of the message, if it was one.
+    Refused { code: String, number: Option<u64> },
+    /// Nothing that matters here.
+    Other,
+}
+
+/// The upgrade request of one connection.
+pub(super) fn upgrade(host: &str, path: &str, token: Option<&str>) -> Vec<u8> {
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{authorization}\r\n"
+    )
+    .into_bytes()
+}
+
+/// Whether a response head accepts the upgrade; what it says instead, if not.
+pub(super) fn upgraded(head: &[u8]) -> Result<(), String> {
+    let head = String::from_utf8_lossy(head);
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("101") {
+        return Err(format!("the upgrade was answered with {status:?}"));
+    }
+    let accepted = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .any(|(name, value)| name.trim().eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT);
+    if accepted { Ok(()) } else { Err("the upgrade has no right Sec-WebSocket-Accept".to_owned()) }
+}
+
+/// The masked frame with which a connection joins a room.
+pub(super) fn join(room: &str) -> Vec<u8> {
+    let text = format!(r#"{{"event":"join-room","data":{{"conversationId":"{room}"}}}}"#);
+    let mut out = Vec::new();
+    frame::push_masked(&mut out, frame::TEXT, text.as_bytes());
+    out
+}
+
+/// Writes frames in one dialect, with one buffer for all.
+pub(super) struct Speaker {
+    dialect: Dialect,
+    text: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+impl Speaker {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, text: Vec::new(), frame: Vec::new() }
+    }
+
+    /// The masked frame that sends a message to a room.
+    pub(super) fn message(&mut self, room: &str, stamp: Stamp) -> &[u8] {
+        self.text.clear();
+        match self.dialect {
+            Dialect::Floor => stamp.write(&mut self.text, CONTENT_BYTES),
+            Dialect::Stentor => {
+                let _ = write!(
+                    self.text,
+                    r#"{{"event":"send-message","id":{},"data":{{"conversationId":"{room}","content":""#,
+                    stamp.number
+                );
+                stamp.write(&mut self.text, CONTENT_BYTES);
+                self.text.extend_from_slice(br#""}}"#);
+            }
+        }
+        self.framed()
+    }
+
+    /// The masked frame that asks for an answer. The floor sends the same one back.
+    pub(super) fn heartbeat(&mut self, stamp: Stamp) -> &[u8] {
+        self.text.clear();
+        self.text.extend_from_slice(br#"{"event":"heartbeat","id":""#);
+        stamp.write(&mut self.text, 0);
+        self.text.extend_from_slice(br#""}"#);
+        self.framed()
+    }
+
+    fn framed(&mut self) -> &[u8] {
+        self.frame.clear();
+        frame::push_masked(&mut self.frame, frame::TEXT, &self.text);
+        &self.frame
+    }
+}
+
+/// Understands what one connection's server says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listener {
+    dialect: Dialect,
+    hint: usize,
+}
+
+impl Listener {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, hint: 0 }
+    }
+
+    /// Understands one text frame.
+    pub(super) fn hear(&mut self, text: &[u8]) -> Incoming {
+        const MESSAGE: &[u8] = br#"{"event":"message-new""#;
+        const ACK: &[u8] = br#"{"event":"message-ack","id":"#;
+        const HEARTBEAT: &[u8] = br#"{"event":"heartbeat-ack""#;
+        if self.dialect == Dialect::Floor || text.starts_with(MESSAGE) {
+            return Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Delivery);
+        }
+        if let Some(rest) = text.strip_prefix(ACK)
+            && let Some(number) = rest.split(|byte| !byte.is_ascii_digit()).next().and_then(digits)
+        {
+            return Incoming::Accepted(number);
+        }
+        if text.starts_with(HEARTBEAT) {
+            return Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Heartbeat);
+        }
+        self.hear_slowly(text)
+    }
+
+    /// For what is rare, or written otherwise than expected.
+    fn hear_slowly(&mut self, text: &[u8]) -> Incoming {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(borrow)]
+            event: std::borrow::Cow<'a, str>,
+            #[serde(default)]
+            id: serde_json::Value,
+            #[serde(default)]
+            data: serde_json::Value,
+        }
+        let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(text) else {
+            return Incoming::Refused { code: "(not JSON)".to_owned(), number: None };
+        };
+        let number = envelope.id.as_u64();
+        match envelope.event.as_ref() {
+            "message-new" => Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Delivery),
+            "heartbeat-ack" => Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Heartbeat),
+            "message-ack" => number.map_or(Incoming::Other, Incoming::Accepted),
+            "auth-success" => Incoming::Authenticated,
+            "room-joined" => Incoming::Joined,
+            "error" => {
+                let code = envelope.data.get("code").and_then(|code| code.as_str()).unwrap_or("(no code)");
+                Incoming::Refused { code: code.to_owned(), number }
+            }
+            "resync" => Incoming::Refused { code: "(resync)".to_owned(), number: None },
+            _ => Incoming::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(text: &str) -> Incoming {
+        Listener::new(Dialect::Stentor).hear(text.as_bytes())
+    }
+
+    #[test]
+    fn pushes_and_answers_are_understood_in_any_spelling() {
+        let stamp = Stamp { due_ns: 77, number: 5 };
+        for text in [
+            r#"{"event":"message-new","data":{"seq":1,"content":"~T0000000000000077~00000005~ and"}}"#,
+            r#"{"data":{"content":"~T0000000000000077~00000005~ and"}, "event" : "message-new"}"#,
+        ] {
+            assert_eq!(hear(text), Incoming::Delivery(stamp));
+        }
+        assert_eq!(hear(r#"{"event":"message-ack","id":17,"data":{"seq":9}}"#), Incoming::Accepted(17));
+        assert_eq!(hear(r#"{"id":17,"event":"message-ack","data":{"seq":9}}"#), Incoming::Accepted(17));
+        assert_eq!(hear(r#"{"event":"auth-success","data":{}}"#), Incoming::Authenticated);
+        assert_eq!(hear(r#"{"event":"room-joined","data":{}}"#), Incoming::Joined);
+        assert_eq!(
+            hear(r#"{"event":"heartbeat-ack","id":"~T0000000000000077~00000005~","data":{}}"#),
+            Incoming::Heartbeat(stamp)
+        );
+        assert_eq!(hear(r#"{"event":"member-joined","data":{}}"#), Incoming::Other);
+    }
+
+    #[test]
+    fn refusals_are_never_ignored() {
+        assert_eq!(
+            hear(r#"{"event":"error","id":3,"data":{"code":"RATE_LIMITED"}}"#),
+            Incoming::Refused { code: "RATE_LIMITED".to_owned(), number: Some(3) }
+        );
+        assert_eq!(hear("nonsense"), Incoming::Refused { code: "(not JSON)".to_owned(), number: None });
+    }
+
+    #[test]
+    fn an_upgrade_needs_the_right_accept() {
+        let good = format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n");
+        assert_eq!(upgraded(good.as_bytes()), Ok(()));
+        assert!(upgraded(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n\r\n").is_err());
+        assert!(upgraded(b"HTTP/1.1 401 Unauthorized\r\n\r\n").is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! What a series came to: the rows, whether they may be believed, and the JSON document. The tables are in `table`.
+//! Knows nothing of how the rows came about.
+
+use serde::Serialize;
+
+use super::crowd::{IdleFigures, StormFigures};
+use super::error::BenchError;
+use super::ledger::Account;
+use super::measure::Figures;
+use super::scrape::PluginCalls;
+use super::workload::Setup;
+
+/// What the floor must reach in W1 for ratios to mean anything.
+const FLOOR_PER_CPU_SECOND_MIN: f64 = 100_000.0;
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) reps: usize,
+    pub(crate) seconds: u64,
+    /// Deliveries by CPU second that the floor reached in W1.
+    pub(crate) floor_w1_per_cpu_second: Option<f64>,
+    /// Whether that is too little: no ratio is given then.
+    pub(crate) disturbed: bool,
+    pub(crate) loaded: Vec<LoadedRow>,
+    pub(crate) idle: Vec<IdleRow>,
+    pub(crate) storm: Vec<StormRow>,
+    pub(crate) plugin_costs: Vec<PluginCost>,
+}
+
+/// A fan-out or echo workload in one setup: medians over the repetitions, counts over all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoadedRow {
+    pub(crate) workload: &'static str,
+    pub(crate) is_echo: bool,
+    pub(crate) setup: Setup,
+    /// Median of the repetitions' ratios of work by CPU second, server to floor.
+    pub(crate) ratio: Option<f64>,
+    /// The least and the greatest of them.
+    pub(crate) ratio_range: Option<(f64, f64)>,
+    pub(crate) server: Figures,
+    pub(crate) floor: Figures,
+    pub(crate) account: Account,
+    pub(crate) floor_account: Account,
+    pub(crate) plugin_calls: Vec<PluginCalls>,
+    pub(crate) server_runs: Vec<Figures>,
+    pub(crate) floor_runs: Vec<Figures>,
+}
+
+/// The idle workload in one setup.
+#[derive(Debug, Serialize)]
+pub(crate) struct IdleRow {
+    pub(crate) setup: Setup,
+    pub(crate) connections: usize,
+    pub(crate) server: IdleFigures,
+    pub(crate) floor: IdleFigures,
+}
+
+/// One pass of the storm in one setup.
+#[derive(Debug, Serialize)]
+pub(crate) struct StormRow {
+    pub(crate) setup: Setup,
+    pub(crate) connections: usize,
+    pub(crate) pass: usize,
+    pub(crate) server: StormFigures,
+    pub(crate) floor: StormFigures,
+}
+
+/// What the plugin costs in one workload and setup.
+#[derive(Debug, Serialize)]
+pub(crate) struct PluginCost {
+    pub(crate) workload: &'static str,
+    pub(crate) setup: Setup,
+    pub(crate) per_cpu_second_off: f64,
+    pub(crate) per_cpu_second_on: f64,
+    /// On to off.
+    pub(crate) ratio: f64,
+    /// Server CPU that a message costs more, in microseconds.
+    pub(crate) cpu_us_per_message: f64,
+}
+
+impl Report {
+    /// Decides what may be concluded, given what the floor reached in W1.
+    pub(super) fn judge(&mut self, floor_w1_per_cpu_second: Option<f64>) {
+        self.floor_w1_per_cpu_second = floor_w1_per_cpu_second;
+        self.disturbed = floor_w1_per_cpu_second.is_none_or(|reached| reached < FLOOR_PER_CPU_SECOND_MIN);
+        if self.disturbed {
+            for row in &mut self.loaded {
+                (row.ratio, row.ratio_range) = (None, None);
+            }
+        }
+        self.plugin_costs = self.loaded.iter().filter_map(|on| plugin_cost(on, &self.loaded)).collect();
+    }
+
+    /// The document for machines.
+    pub(super) fn json(&self) -> Result<String, BenchError> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+
+    /// What forbids to believe the report, if anything does: shown after it, and in the exit status.
+    pub(super) fn verdict(&self) -> Result<(), BenchError> {
+        let problems: Vec<String> = self.loaded.iter().flat_map(problems).collect();
+        if !problems.is_empty() {
+            return Err(BenchError::Inexact(problems.join("; ")));
+        }
+        if self.disturbed {
+            let reached = self.floor_w1_per_cpu_second.unwrap_or_default();
+            return Err(BenchError::Disturbed { reached, wanted: FLOOR_PER_CPU_SECOND_MIN });
+        }
+        Ok(())
+    }
+}
+
+fn problems(row: &LoadedRow) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (who, account) in [("server", &row.account), ("floor", &row.floor_account)] {
+        if account.is_exact() && account.refused.is_empty() {
+            continue;
+        }
+        problems.push(format!(
+            "{} ({who}): {} of {} delivered, {} lost, {} twice, {} astray, {} unanswered, refused {:?}, ended {:?}",
+            row.workload,
+            account.delivered,
+            account.expected,
+            account.lost,
+            account.duplicates,
+            account.strays,
+            account.unanswered,
+            account.refused,
+            account.ended,
+        ));
+    }
+    problems
+}
+
+/// Compares a row that has the plugin with the one that only lacks it.
+fn plugin_cost(on: &LoadedRow, rows: &[LoadedRow]) -> Option<PluginCost> {
+    let without = Setup { plugin: false, ..on.setup };
+    let off = rows.iter().find(|row| row.workload == on.workload && row.setup == without)?;
+    if !on.setup.plugin {
+        return None;
+    }
+    let (per_cpu_second_off, per_cpu_second_on) = (off.server.per_cpu_second?, on.server.per_cpu_second?);
+    let deliveries_per_message = on.account.expected as f64 / on.account.accepted.max(1) as f64;
+    Some(PluginCost {
+        workload: on.workload,
+        setup: on.setup,
+        per_cpu_second_off,
+        per_cpu_second_on,
+        ratio: per_cpu_second_on / per_cpu_second_off,
+        cpu_us_per_message: (1.0 / per_cpu_second_on - 1.0 / per_cpu_second_off) * deliveries_per_message * 1e6,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(plugin: bool, per_cpu_second: f64) -> LoadedRow {
+        let account = Account { sent: 10, accepted: 10, expected: 100, delivered: 100, ..Account::default() };
+        LoadedRow {
+            workload: "W3",
+            is_echo: false,
+            setup: Setup { shards: Some(1), room_flush_ms: None, plugin },
+            ratio: Some(1.0),
+            ratio_range: Some((1.0, 1.0)),
+            server: Figures { per_cpu_second: Some(per_cpu_second), ..Figures::default() },
+            floor: Figures::default(),
+            account: account.clone(),
+            floor_account: account,
+            plugin_calls: Vec::new(),
+            server_runs: Vec::new(),
+            floor_runs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_slow_floor_forbids_ratios() {
+        let mut report = Report { loaded: vec![row(false, 1.0)], ..Report::default() };
+        report.judge(Some(99_999.0));
+        assert_eq!(report.loaded[0].ratio, None);
+        assert!(matches!(report.verdict(), Err(BenchError::Disturbed { .. })));
+        report.judge(Some(100_000.0));
+        assert!(report.verdict().is_ok());
+    }
+
+    #[test]
+    fn a_loss_or_a_refusal_is_said() {
+        let mut report = Report { loaded: vec![row(false, 1.0)], ..Report::default() };
+        report.judge(Some(200_000.0));
+        report.loaded[0].account.refused.insert("RATE_LIMITED".to_owned(), 1);
+        assert!(matches!(report.verdict(), Err(BenchError::Inexact(_))));
+    }
+
+    #[test]
+    fn the_cost_of_a_plugin_is_by_message() {
+        let mut report = Report { loaded: vec![row(false, 100_000.0), row(true, 50_000.0)], ..Report::default() };
+        report.judge(Some(200_000.0));
+        let [cost] = report.plugin_costs.as_slice() else { panic!("one pair") };
+        assert!((cost.ratio - 0.5).abs() < 1e-9);
+        assert!((cost.cpu_us_per_message - 100.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,198 @@
+//! The processes under test, started as our own children from this very binary and ended by their own id, however the
+//! benchmark ends. Writes the server's configuration; knows nothing of what is measured.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::error::{BenchError, failed};
+use super::scrape;
+use super::workload::Setup;
+
+const READY_TIME_MAX: Duration = Duration::from_secs(20);
+const READY_POLL: Duration = Duration::from_millis(20);
+/// Lines of a child's output that are shown when it fails.
+const OUTPUT_LINES_MAX: usize = 20;
+/// Arguments before the path of the configuration file.
+const SERVE: [&str; 2] = ["serve", "--config"];
+/// Variables that would change what our configuration file says.
+const VARIABLES_REMOVED: [&str; 5] = ["JWT_SECRET", "PORT", "FRONTEND_URL", "REDIS_HOST", "REDIS_PORT"];
+
+/// The name of the subcommand that becomes another command once it is tied to our life.
+pub(super) const TIED: &str = "tied";
+/// The name of the subcommand that serves the floor.
+pub(super) const FLOOR: &str = "floor";
+
+/// A child process and its directory; both are gone when this is dropped.
+#[derive(Debug)]
+pub(super) struct Child {
+    what: &'static str,
+    process: std::process::Child,
+    directory: Directory,
+}
+
+/// A running server of ours.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) child: Child,
+    pub(super) listen: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
+/// Starts the server and waits until it says that it is ready.
+pub(super) fn start_server(setup: Setup, secret: &str) -> Result<Server, BenchError> {
+    let directory = Directory::new().map_err(failed("make a directory"))?;
+    let (listen, admin) = (free_address()?, free_address()?);
+    let file = directory.0.join("stentor.toml");
+    let text = configuration(setup, secret, [listen, admin], &directory.0)?;
+    fs::write(&file, text).map_err(failed("write the configuration"))?;
+    let arguments = SERVE.map(str::to_owned).into_iter().chain([file.to_string_lossy().into_owned()]);
+    let mut child = Child::start("the server", arguments.collect(), directory)?;
+    child.wait_until(|| matches!(scrape::get(admin, "/readyz"), Ok((200, _))))?;
+    Ok(Server { child, listen, admin })
+}
+
+/// Starts the floor and waits until it listens.
+pub(super) fn start_floor(frame_bytes: usize) -> Result<(Child, SocketAddr), BenchError> {
+    let directory = Directory::new().map_err(failed("make a directory"))?;
+    let address = free_address()?;
+    let (port, frame_bytes) = (address.port().to_string(), frame_bytes.to_string());
+    let arguments = ["bench", FLOOR, "--port", &port, "--frame-bytes", &frame_bytes];
+    let mut child = Child::start("the floor", arguments.map(str::to_owned).to_vec(), directory)?;
+    child.wait_until(|| TcpStream::connect(address).is_ok())?;
+    Ok((child, address))
+}
+
+/// Ties this process to the one that started it (it is killed when that ends, even by a signal) and becomes
+/// `arguments` of this binary, under the same process id.
+pub(super) fn run_tied(arguments: &[String]) -> BenchError {
+    let become_it = || -> io::Result<io::Error> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        Ok(Command::new(std::env::current_exe()?).args(arguments).exec())
+    };
+    failed("start a child")(become_it().unwrap_or_else(|error| error))
+}
+
+impl Child {
+    fn start(what: &'static str, arguments: Vec<String>, directory: Directory) -> Result<Self, BenchError> {
+        let launch = || -> io::Result<std::process::Child> {
+            let output = File::create(directory.output())?;
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["bench", TIED, "--"]).args(arguments);
+            command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+            for variable in VARIABLES_REMOVED {
+                command.env_remove(variable);
+            }
+            command.spawn()
+        };
+        let process = launch().map_err(|source| BenchError::Start { what, source })?;
+        Ok(Self { what, process, directory })
+    }
+
+    /// The process id, which only this child has as long as it is not dropped.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<(), BenchError> {
+        let started = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return Err(self.not_ready(format!("ended at its start ({status})")));
+            }
+            if is_ready() {
+                return Ok(());
+            }
+            if started.elapsed() > READY_TIME_MAX {
+                return Err(self.not_ready(format!("was not ready in {} s", READY_TIME_MAX.as_secs())));
+            }
+            std::thread::sleep(READY_POLL);
+        }
+    }
+
+    fn not_ready(&self, problem: String) -> BenchError {
+        let text = fs::read_to_string(self.directory.output()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(OUTPUT_LINES_MAX)..).unwrap_or_default();
+        BenchError::NotReady { what: self.what, problem, output: last.join("\n") }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A directory of our own, removed with all that is in it.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> io::Result<Self> {
+        let mut number = 0;
+        loop {
+            let path = std::env::temp_dir().join(format!("stentor-bench-{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
+                outcome => return outcome.map(|()| Self(path)),
+            }
+        }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.0.join("output")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An address whose port was free a moment ago.
+fn free_address() -> Result<SocketAddr, BenchError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(failed("find a port"))
+}
+
+/// The server's configuration: nothing limits the load, everything not named here is as delivered.
+fn configuration(
+    setup: Setup,
+    secret: &str,
+    [listen, admin]: [SocketAddr; 2],
+    directory: &Path,
+) -> Result<String, BenchError> {
+    // A JSON string is a TOML string too.
+    let quote = |text: &str| serde_json::to_string(text);
+    let shards = setup.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
+    let delivery = setup.room_flush_ms.map(|ms| format!("[delivery]\nroom_flush_ms = {ms}\n")).unwrap_or_default();
+    let plugins = if setup.plugin {
+        "[[plugins]]\nname = \"message-policy\"\ncomponent = \"bundled:message-policy\"\n"
+    } else {
+        ""
+    };
+    Ok(format!(
+        "listen = \"{listen}\"\n{shards}data_directory = {data}\n\
+         [admin]\nlisten = \"{admin}\"\n\
+         [log]\nlevel = \"warn\"\n\
+         [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n\
+         {delivery}\
+         [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
+         connections_per_address_max = 0\nmembers_per_room_max = 0\n\
+         {plugins}",
+        data = quote(&directory.join("data").to_string_lossy())?,
+        secret = quote(secret)?,
+    ))
+}

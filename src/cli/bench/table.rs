@@ -1,0 +1,234 @@
+//! The report for people: aligned tables. Knows the rows and nothing of how they came about.
+
+use std::fmt::Write;
+
+use super::measure::Figures;
+use super::report::{IdleRow, LoadedRow, Report, StormRow};
+use super::workload::Setup;
+
+/// The whole report as text.
+pub(super) fn text(report: &Report) -> String {
+    let mut out = String::new();
+    let floor = report.floor_w1_per_cpu_second.map_or("unknown".to_owned(), thousands);
+    let _ = writeln!(
+        out,
+        "{} repetition(s) of {} s; medians. The floor reached {floor} deliveries per CPU second in W1.",
+        report.reps, report.seconds
+    );
+    if report.disturbed {
+        let _ = writeln!(out, "DISTURBED: the floor is too low here; no ratio is given.");
+    }
+    let (echo, fan_out): (Vec<&LoadedRow>, Vec<&LoadedRow>) = report.loaded.iter().partition(|row| row.is_echo);
+    section(&mut out, "Fan-out", &loaded("deliveries", report.disturbed), fan_out.iter().map(|row| loaded_row(row)));
+    section(&mut out, "Echo", &loaded("round trips", report.disturbed), echo.iter().map(|row| loaded_row(row)));
+    section(
+        &mut out,
+        "Idle connections, each in a room of 10",
+        &["shards", "connections", "resident before", "after", "bytes/connection", "floor"],
+        report.idle.iter().map(idle_row),
+    );
+    section(
+        &mut out,
+        "Storm: connect, authenticate and join all, then leave all",
+        &["shards", "connections", "pass", "joined s", "CPU s", "resident", "after all left", "floor s", "floor CPU s"],
+        report.storm.iter().map(storm_row),
+    );
+    section(
+        &mut out,
+        "Plugin calls",
+        &["workload", "shards", "plugin", "hook", "outcomes", "calls/message", "mean us", "median us <="],
+        report.loaded.iter().flat_map(plugin_rows),
+    );
+    section(
+        &mut out,
+        "Message policy on, against off",
+        &["workload", "shards", "pacing", "off /CPU s", "on /CPU s", "on/off", "CPU us/message"],
+        report.plugin_costs.iter().map(|cost| {
+            vec![
+                cost.workload.to_owned(),
+                shards(cost.setup),
+                pacing(cost.setup),
+                thousands(cost.per_cpu_second_off),
+                thousands(cost.per_cpu_second_on),
+                format!("{:.2}", cost.ratio),
+                format!("{:.2}", cost.cpu_us_per_message),
+            ]
+        }),
+    );
+    out
+}
+
+/// Appends a table, if it has rows.
+fn section(out: &mut String, title: &str, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    if lines.len() < 2 {
+        return;
+    }
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let _ = writeln!(out, "\n{title}");
+    for line in &lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            // Words to the left, figures to the right.
+            let is_figure = cell.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+            let _ = if is_figure { write!(text, "{cell:>width$}  ") } else { write!(text, "{cell:<width$}  ") };
+        }
+        let _ = writeln!(out, "  {}", text.trim_end());
+    }
+}
+
+fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 17] {
+    let [per_second, per_cpu] = match what {
+        "deliveries" => ["deliveries/s", "per CPU s"],
+        _ => ["round trips/s", "per CPU s"],
+    };
+    let ratio = if disturbed { "(disturbed)" } else { "ratio" };
+    [
+        "workload",
+        "shards",
+        "pacing",
+        "plugin",
+        per_second,
+        per_cpu,
+        "floor",
+        ratio,
+        "p50 ms",
+        "p99",
+        "p999",
+        "floor p99",
+        "lost",
+        "twice",
+        "refused",
+        "CPU",
+        "late p99",
+    ]
+}
+
+fn loaded_row(row: &LoadedRow) -> Vec<String> {
+    let per_cpu = |figures: &Figures| figures.per_cpu_second.map_or("?".to_owned(), thousands);
+    vec![
+        row.workload.to_owned(),
+        shards(row.setup),
+        pacing(row.setup),
+        if row.setup.plugin { "on" } else { "off" }.to_owned(),
+        thousands(row.server.per_second),
+        per_cpu(&row.server),
+        per_cpu(&row.floor),
+        ratio(row),
+        format!("{:.2}", row.server.p50_ms),
+        format!("{:.2}", row.server.p99_ms),
+        format!("{:.2}", row.server.p999_ms),
+        format!("{:.2}", row.floor.p99_ms),
+        row.account.lost.to_string(),
+        (row.account.duplicates + row.account.strays).to_string(),
+        row.account.refused.values().sum::<u64>().to_string(),
+        row.server.cpu_share.map_or("?".to_owned(), |share| format!("{share:.2}")),
+        format!("{:.2}", row.server.late_p99_ms),
+    ]
+}
+
+/// The median, and what it is the median of, if that is more than one.
+fn ratio(row: &LoadedRow) -> String {
+    match (row.ratio, row.ratio_range) {
+        (Some(ratio), Some((least, most))) if row.server_runs.len() > 1 => {
+            format!("{ratio:.2} ({least:.2}-{most:.2})")
+        }
+        (Some(ratio), _) => format!("{ratio:.2}"),
+        _ => "?".to_owned(),
+    }
+}
+
+fn idle_row(row: &IdleRow) -> Vec<String> {
+    vec![
+        shards(row.setup),
+        row.connections.to_string(),
+        thousands(row.server.before_bytes),
+        thousands(row.server.after_bytes),
+        thousands(row.server.bytes_per_connection),
+        thousands(row.floor.bytes_per_connection),
+    ]
+}
+
+fn storm_row(row: &StormRow) -> Vec<String> {
+    let seconds = |seconds: Option<f64>| seconds.map_or("?".to_owned(), |seconds| format!("{seconds:.2}"));
+    vec![
+        shards(row.setup),
+        row.connections.to_string(),
+        row.pass.to_string(),
+        seconds(Some(row.server.joined_seconds)),
+        seconds(row.server.cpu_seconds),
+        thousands(row.server.joined_bytes),
+        thousands(row.server.gone_bytes),
+        seconds(Some(row.floor.joined_seconds)),
+        seconds(row.floor.cpu_seconds),
+    ]
+}
+
+fn plugin_rows(row: &LoadedRow) -> impl Iterator<Item = Vec<String>> {
+    row.plugin_calls.iter().map(|calls| {
+        let us = |us: Option<f64>| us.map_or("?".to_owned(), |us| format!("{us:.2}"));
+        let outcomes: Vec<String> = calls.calls.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
+        vec![
+            row.workload.to_owned(),
+            shards(row.setup),
+            calls.plugin.clone(),
+            calls.hook.clone(),
+            outcomes.join(", "),
+            format!("{:.3}", calls.calls_per_message),
+            us(calls.mean_us),
+            us(calls.median_us_max),
+        ]
+    })
+}
+
+fn shards(setup: Setup) -> String {
+    setup.shards.map_or("as is".to_owned(), |shards| shards.to_string())
+}
+
+fn pacing(setup: Setup) -> String {
+    match setup.room_flush_ms {
+        None => "default".to_owned(),
+        Some(0) => "off".to_owned(),
+        Some(ms) => format!("{ms} ms"),
+    }
+}
+
+/// A whole number, its thousands set apart.
+fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if value <= -0.5 { format!("-{out}") } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(thousands(0.4), "0");
+        assert_eq!(thousands(-1234.0), "-1,234");
+        assert_eq!(thousands(123_456_789.0), "123,456,789");
+    }
+
+    #[test]
+    fn columns_are_aligned_and_empty_tables_are_left_out() {
+        let mut out = String::new();
+        section(&mut out, "none", &["a"], std::iter::empty());
+        assert_eq!(out, "");
+        let rows = [vec!["word".to_owned(), "1".to_owned()], vec!["w".to_owned(), "100".to_owned()]];
+        section(&mut out, "some", &["a", "b"], rows.into_iter());
+        assert_eq!(out, "\nsome\n  a     b\n  word    1\n  w     100\n");
+    }
+}

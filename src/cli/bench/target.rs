@@ -1,0 +1,162 @@
+//! What a run talks to: the server or the floor, ours or one already running, and how each connection introduces
+//! itself there. Knows nothing of what the run measures.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use super::client::{Opening, Seat};
+use super::dialect::{self, Dialect};
+use super::error::BenchError;
+use super::scrape::{PluginCalls, PluginCounters};
+use super::server::{self, Child};
+use super::workload::Setup;
+use crate::config::{Algorithm, Config, Key, Secret};
+use crate::policy::sign;
+use crate::relay::wall_clock;
+
+/// Longer than any benchmark.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+/// For servers of our own: they live for seconds, on the loopback interface.
+const OWN_SECRET: &str = "a secret for a server that lives only as long as one benchmark";
+
+/// A server that was running before we came.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) url: String,
+    pub(super) secret: String,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) pid: Option<u32>,
+}
+
+/// One thing to be measured.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) dialect: Dialect,
+    pub(super) pid: Option<u32>,
+    address: SocketAddr,
+    host: String,
+    path: String,
+    secret: String,
+    /// Before the names of users and rooms, so that a server that keeps them does not meet them again.
+    prefix: String,
+    admin: Option<SocketAddr>,
+    _child: Option<Child>,
+}
+
+/// Which rooms the connections of a run are in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seating {
+    /// So many rooms, of so many members each.
+    Rooms { rooms: usize, members: usize },
+    /// None: they only ask and are answered.
+    Alone { connections: usize },
+}
+
+impl Target {
+    /// A fresh server of our own.
+    pub(super) fn server(setup: Setup) -> Result<Self, BenchError> {
+        let server = server::start_server(setup, OWN_SECRET)?;
+        Ok(Self {
+            dialect: Dialect::Stentor,
+            pid: Some(server.child.pid()),
+            address: server.listen,
+            host: server.listen.to_string(),
+            path: "/ws".to_owned(),
+            secret: OWN_SECRET.to_owned(),
+            prefix: String::new(),
+            admin: Some(server.admin),
+            _child: Some(server.child),
+        })
+    }
+
+    /// A fresh floor, whose frames have a given length.
+    pub(super) fn floor(frame_bytes: usize) -> Result<Self, BenchError> {
+        let (child, address) = server::start_floor(frame_bytes)?;
+        Ok(Self {
+            dialect: Dialect::Floor,
+            pid: Some(child.pid()),
+            address,
+            host: address.to_string(),
+            path: String::new(),
+            secret: String::new(),
+            prefix: String::new(),
+            admin: None,
+            _child: Some(child),
+        })
+    }
+
+    /// A server that is running already.
+    pub(super) fn given(given: &Given) -> Result<Self, BenchError> {
+        let problem = |what: &str| BenchError::Usage(format!("--url {}: {what}", given.url));
+        let rest = given.url.strip_prefix("ws://").ok_or_else(|| problem("only ws:// is supported"))?;
+        let (host, path) = rest.split_once('/').unwrap_or((rest, "ws"));
+        let resolved = if host.contains(':') { host.to_socket_addrs() } else { (host, 80).to_socket_addrs() };
+        let address = resolved.ok().and_then(|mut all| all.next()).ok_or_else(|| problem("no such host and port"))?;
+        Ok(Self {
+            dialect: Dialect::Stentor,
+            pid: given.pid,
+            address,
+            host: host.to_owned(),
+            path: format!("/{path}"),
+            secret: given.secret.clone(),
+            prefix: format!("b{:x}-", wall_clock()),
+            admin: given.admin,
+            _child: None,
+        })
+    }
+
+    /// What the connections of a run need to begin, in the order of rooms and members.
+    pub(super) fn openings(&self, seating: Seating) -> Result<Vec<Opening>, BenchError> {
+        let (rooms, members) = match seating {
+            Seating::Rooms { rooms, members } => (rooms, members),
+            Seating::Alone { connections } => (1, connections),
+        };
+        let seats = (0..rooms).flat_map(|room| (0..members).map(move |member| Seat { room, member }));
+        seats.enumerate().map(|(index, seat)| self.opening(seating, seat, index)).collect()
+    }
+
+    /// The name of a room.
+    pub(super) fn room(&self, room: usize) -> String {
+        format!("{}r{room}", self.prefix)
+    }
+
+    /// The plugin metrics, if the server tells them.
+    pub(super) fn plugin_counters(&self) -> Result<Option<PluginCounters>, BenchError> {
+        self.admin.map(PluginCounters::read).transpose()
+    }
+
+    /// What plugins did since `before`.
+    pub(super) fn plugin_calls(
+        &self,
+        before: Option<&PluginCounters>,
+        messages: u64,
+    ) -> Result<Vec<PluginCalls>, BenchError> {
+        let after = self.plugin_counters()?;
+        Ok(after.zip(before).map(|(after, before)| after.since(before, messages)).unwrap_or_default())
+    }
+
+    fn opening(&self, seating: Seating, seat: Seat, index: usize) -> Result<Opening, BenchError> {
+        let joins = matches!(seating, Seating::Rooms { .. });
+        let (request, join) = match self.dialect {
+            Dialect::Floor if joins => (self.request(&format!("/floor/{}", self.room(seat.room)), None), Vec::new()),
+            Dialect::Floor => (self.request("/echo", None), Vec::new()),
+            Dialect::Stentor => {
+                let token = self.token(&format!("{}u{index}", self.prefix))?;
+                let join = if joins { dialect::join(&self.room(seat.room)) } else { Vec::new() };
+                (self.request(&self.path, Some(&token)), join)
+            }
+        };
+        Ok(Opening { address: self.address, dialect: self.dialect, seat, request, join })
+    }
+
+    fn request(&self, path: &str, token: Option<&str>) -> Vec<u8> {
+        dialect::upgrade(&self.host, path, token)
+    }
+
+    fn token(&self, user: &str) -> Result<String, BenchError> {
+        let key = Key { kid: None, algorithm: Algorithm::HS256, secret: Some(Secret::new(&*self.secret)), secret_env: None, file: None };
+        let mut config = Config::default();
+        config.auth.keys = vec![key];
+        Ok(sign(&config, user, TOKEN_TTL, serde_json::Map::new())?)
+    }
+}

@@ -1,0 +1,128 @@
+//! What every key is when nobody sets it.
+//!
+//! Measured or argued in the notes of the parts that use them; here they stand together so that they can be compared.
+//! Nothing here knows where a configuration comes from.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{Admin, Auth, Config, Delivery, Limits, Log, Proxy, Store, Timing};
+
+pub(super) const fn plugin_call_ms_max() -> u64 {
+    5
+}
+
+pub(super) const fn plugin_memory_bytes_max() -> usize {
+    64 << 20
+}
+
+pub(super) const fn plugin_log_lines_per_second_max() -> u32 {
+    50
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            development: false,
+            listen: loopback(3001),
+            shards: 0,
+            data_directory: PathBuf::from("./stentor-data"),
+            allowed_origins: Vec::new(),
+            query_token: false,
+            admin: Admin::default(),
+            log: Log::default(),
+            auth: Auth::default(),
+            proxy: Proxy::default(),
+            delivery: Delivery::default(),
+            store: Store::default(),
+            limits: Limits::default(),
+            timing: Timing::default(),
+            rooms: Vec::new(),
+            plugins: Vec::new(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: loopback(3002) }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            user_claim: "sub".to_owned(),
+            require_expiry: true,
+            leeway_seconds: 30,
+            audiences: Vec::new(),
+            issuers: Vec::new(),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { room_flush_ms: 2 }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            room_events_max: 10_000,
+            room_age_seconds_max: 30 * 24 * 3600,
+            room_bytes_max: 16 << 20,
+            total_bytes_max: 1 << 30,
+            dedup_seconds: 24 * 3600,
+            dedup_entries_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 0,
+            connections_per_address_max: 0,
+            connections_per_user_max: 100,
+            handshakes_max: 4096,
+            handshake_ms_max: 5_000,
+            handshake_bytes_max: 16 << 10,
+            message_bytes_max: 64 << 10,
+            message_fragments_max: 1024,
+            requests_per_second_max: 50,
+            request_burst_max: 200,
+            rate_refusals_max: 50,
+            invalid_frames_max: 10,
+            rooms_per_connection_max: 1_000,
+            rooms_per_user_max: 1_000,
+            members_per_room_max: 100_000,
+            member_events_max: 200,
+            online_users_max: 1_000,
+            recover_events_max: 1_000,
+            recover_bytes_max: 256 << 10,
+            outbox_bytes_max: 1 << 20,
+            outbox_frames_max: 4_096,
+            outbox_ms_max: 10_000,
+        }
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            auth_ms_max: 10_000,
+            ping_ms: 25_000,
+            pong_ms_max: 20_000,
+            token_expiring_ms: 30_000,
+            close_ms_max: 5_000,
+            drain_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Flush passes: walks over the members of rooms in which something waits.
+//!
+//! A pass is cut into slices, and rooms take turns slice by slice, so that neither one huge room nor many rooms hold up
+//! the input that arrives meanwhile.
+
+use std::cmp::Reverse;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::Hub;
+use super::room::NOBODY;
+
+/// Writes after which a pass lets others run.
+const SLICE_WRITES_MAX: usize = 256;
+
+/// Time after which a pass lets others run, whatever it did.
+const SLICE_TIME_MAX: Duration = Duration::from_micros(500);
+
+/// How many writes go by between two looks at the clock.
+const WRITES_PER_CLOCK: usize = 16;
+
+/// What is left to do after a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing waits.
+    Idle,
+    /// Nothing may be written before this time.
+    Until(Instant),
+    /// There is more to write now.
+    More,
+}
+
+impl Hub {
+    /// Remembers whom to wake when something is to be flushed.
+    pub fn set_flusher(&mut self, waker: &Waker) {
+        if self.flusher.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            self.flusher = Some(waker.clone());
+        }
+    }
+
+    /// What a slice would find.
+    pub fn flush_state(&self, now: Instant) -> Progress {
+        match self.delayed.peek() {
+            _ if !self.queue.is_empty() => Progress::More,
+            Some(Reverse((due, _))) if *due <= now => Progress::More,
+            Some(Reverse((due, _))) => Progress::Until(*due),
+            None => Progress::Idle,
+        }
+    }
+
+    /// Writes for a while, and says what is left.
+    pub fn flush_slice(&mut self, now: Instant) -> Progress {
+        while let Some(Reverse((due, room))) = self.delayed.peek().copied()
+            && due <= now
+        {
+            self.delayed.pop();
+            self.queue.push_back(room);
+        }
+        let mut budget = Budget { writes: SLICE_WRITES_MAX, began: now };
+        while let Some(room) = self.queue.pop_front() {
+            if self.pass(room, &mut budget, now) {
+                self.end_pass(room, now);
+            } else {
+                self.queue.push_back(room);
+            }
+            if budget.is_spent() {
+                break;
+            }
+        }
+        self.flush_state(Instant::now())
+    }
+
+    /// Goes on with a room's pass, or begins one. Returns whether it is done.
+    fn pass(&mut self, room_key: u32, budget: &mut Budget, now: Instant) -> bool {
+        let Some(room) = self.rooms.get_mut(room_key as usize) else { return true };
+        if room.pass.is_none() {
+            room.begin_pass(now);
+            self.stats.passes += 1;
+        }
+        loop {
+            match self.write_whole_batches(room_key, budget) {
+                Step::Done => return true,
+                Step::Spent => return false,
+                Step::Special(slot) => {
+                    budget.spend();
+                    self.settle(slot);
+                }
+            }
+        }
+    }
+
+    /// Writes the batch to members until one needs something else than exactly the batch.
+    fn write_whole_batches(&mut self, room_key: u32, budget: &mut Budget) -> Step {
+        let only_dirty_room = self.dirty_rooms == 1;
+        let Some(room) = self.rooms.get_mut(room_key as usize) else { return Step::Done };
+        let Some(pass) = &mut room.pass else { return Step::Done };
+        let end = pass.batch.audience().min(room.members.len());
+        while pass.next < end {
+            if budget.is_spent() {
+                return Step::Spent;
+            }
+            let index = pass.next;
+            pass.next += 1;
+            let Some(slot) = room.members.get(index).copied().filter(|slot| *slot != NOBODY) else { continue };
+            let Some(connection) = self.connections.get_mut(slot as usize) else { continue };
+            if connection.served >= pass.batch.last_tick() && connection.deferred.is_empty() {
+                continue;
+            }
+            let alone = only_dirty_room || connection.rooms.len() == 1;
+            if !(alone && connection.is_plain() && pass.batch.is_whole_for(slot, index, connection.served)) {
+                return Step::Special(slot);
+            }
+            connection.served = pass.batch.last_tick();
+            budget.spend();
+            let frames = pass.batch.frames().len();
+            let ephemeral = pass.batch.ephemeral();
+            let bytes = pass.batch.bytes(connection.encoding);
+            // What the socket does not take waits in a backlog that is new, so no bound can be crossed yet.
+            let _waits = connection.write(bytes, frames, ephemeral, &mut self.stats);
+        }
+        Step::Done
+    }
+
+    fn end_pass(&mut self, room_key: u32, now: Instant) {
+        let Some(room) = self.rooms.get_mut(room_key as usize) else { return };
+        room.pass = None;
+        if room.has_outbox() {
+            self.schedule(room_key, now);
+            return;
+        }
+        self.dirty_rooms -= 1;
+        let moved = room.close_gaps();
+        self.note_moved(room_key, moved);
+        self.drop_room_if_empty(room_key);
+    }
+}
+
+enum Step {
+    /// All members were written.
+    Done,
+    /// The slice is used up.
+    Spent,
+    /// This member needs more than the batch, or less.
+    Special(u32),
+}
+
+struct Budget {
+    writes: usize,
+    began: Instant,
+}
+
+impl Budget {
+    fn spend(&mut self) {
+        self.writes = self.writes.saturating_sub(1);
+        if self.writes.is_multiple_of(WRITES_PER_CLOCK) && self.began.elapsed() > SLICE_TIME_MAX {
+            self.writes = 0;
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.writes == 0
+    }
+}

@@ -1,0 +1,420 @@
+//! Who is live here, and how pushes reach them: one shard's connections, rooms, outboxes and flush passes.
+//!
+//! A publish appends one shared frame to the room's outbox and walks no members. A flush pass later writes each member
+//! once, with all that waits for it, straight to its socket. The hub has no lock and no `async`: a shard's tasks call it,
+//! one at a time. It knows rooms only as names and members only as connections; it must not know users, stores or
+//! plugins.
+//!
+//! **Order.** Everything a connection gets carries a *tick*, a number that grows with each publish and each reply of
+//! this shard, and is written in the order of its ticks: replies and pushes of all its rooms keep the order in which
+//! they were caused. A connection for which nothing but one room's batch waits (nearly all, nearly always) is written
+//! that batch as it is. For any other [`Hub::settle`] collects what waits, sorts it by tick and writes it at once.
+
+mod backlog;
+mod batch;
+mod connection;
+mod flush;
+mod room;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use self::backlog::Backlog;
+use self::batch::Pending;
+pub use self::connection::Connection;
+use self::connection::Place;
+pub use self::flush::Progress;
+use self::room::Room;
+use crate::ids::{ConnectionKey, RoomId};
+use crate::wire::frame::close_frame;
+use crate::wire::{CloseCode, Encoding, Frame};
+
+/// Bounds on delivery, from the configuration.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A room is flushed at most this often.
+    pub room_flush: Duration,
+    /// Bytes that may wait for one connection.
+    pub outbox_bytes_max: usize,
+    /// Frames that may wait for one connection.
+    pub outbox_frames_max: usize,
+    /// How long the oldest of them may wait.
+    pub outbox_age_max: Duration,
+    /// How long the other side has to answer a close frame.
+    pub close_max: Duration,
+}
+
+/// What a hub did since it was last asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Frames handed to receivers' sockets or backlogs.
+    pub deliveries: u64,
+    /// Frames dropped because a receiver was slow and they were ephemeral.
+    pub dropped: u64,
+    /// System calls that wrote.
+    pub writes: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Flush passes over a room.
+    pub passes: u64,
+    /// Connections closed because they were slow.
+    pub slow_consumers: u64,
+}
+
+/// One shard's connections and rooms.
+pub struct Hub {
+    limits: Limits,
+    connections: slab::Slab<Connection>,
+    rooms: slab::Slab<Room>,
+    by_id: HashMap<RoomId, u32>,
+    /// Grows with everything that is caused.
+    tick: u64,
+    /// Generation of the next connection, whichever slot it gets.
+    generation: u32,
+    /// Rooms whose pass may go on now.
+    queue: VecDeque<u32>,
+    /// Rooms that wait for their next flush.
+    delayed: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// Rooms with anything unwritten.
+    dirty_rooms: usize,
+    flusher: Option<Waker>,
+    stats: Stats,
+}
+
+impl Hub {
+    /// A hub without connections.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            connections: slab::Slab::new(),
+            rooms: slab::Slab::new(),
+            by_id: HashMap::new(),
+            tick: 0,
+            generation: 0,
+            queue: VecDeque::new(),
+            delayed: BinaryHeap::new(),
+            dirty_rooms: 0,
+            flusher: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// What was done since the last call.
+    pub fn take_stats(&mut self) -> Stats {
+        std::mem::take(&mut self.stats)
+    }
+
+    /// Adds what a connection's own task did.
+    pub fn add_stats(&mut self, stats: &Stats) {
+        self.stats.writes += stats.writes;
+        self.stats.bytes += stats.bytes;
+    }
+
+    /// Takes over a socket.
+    pub fn insert(&mut self, stream: TcpStream) -> ConnectionKey {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let slot = self.connections.insert(Connection::new(stream, generation));
+        ConnectionKey { slot: u32::try_from(slot).unwrap_or(u32::MAX), generation }
+    }
+
+    /// A connection, if it is still there.
+    pub fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.connections.get_mut(key.slot as usize).filter(|connection| connection.generation == key.generation)
+    }
+
+    /// Gives a connection up; dropping it closes the socket.
+    pub fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
+        self.connection(key)?;
+        for room in self.rooms_of(key) {
+            self.leave(key, &room);
+        }
+        Some(self.connections.remove(key.slot as usize))
+    }
+
+    /// How a connection wants its pushes.
+    pub fn set_encoding(&mut self, key: ConnectionKey, encoding: Encoding) {
+        if let Some(connection) = self.connection(key) {
+            connection.encoding = encoding;
+        }
+    }
+
+    /// Whether a connection is live in a room.
+    pub fn is_live(&self, key: ConnectionKey, room: &RoomId) -> bool {
+        self.membership(key, room).is_some()
+    }
+
+    /// By which of the room's memberships a connection is live in a room.
+    pub fn membership(&self, key: ConnectionKey, room: &RoomId) -> Option<u64> {
+        let room = *self.by_id.get(room)?;
+        let connection = self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation)?;
+        connection.rooms.iter().find(|place| place.room == room).map(|place| place.membership)
+    }
+
+    /// In how many rooms a connection is live.
+    pub fn room_count(&self, key: ConnectionKey) -> usize {
+        self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation).map_or(0, |connection| connection.rooms.len())
+    }
+
+    /// The rooms in which a connection is live.
+    pub fn rooms_of(&self, key: ConnectionKey) -> Vec<RoomId> {
+        let connection = self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation);
+        connection
+            .into_iter()
+            .flat_map(|connection| connection.rooms.iter())
+            .filter_map(|place| self.rooms.get(place.room as usize).map(|room| room.id.clone()))
+            .collect()
+    }
+
+    /// Makes a connection live in a room: it gets whatever is published there from now on.
+    pub fn enter(&mut self, key: ConnectionKey, id: &RoomId, membership: u64) {
+        let room_key = match self.by_id.get(id) {
+            Some(room) => *room,
+            None => {
+                let room = u32::try_from(self.rooms.insert(Room::new(id.clone()))).unwrap_or(u32::MAX);
+                self.by_id.insert(id.clone(), room);
+                room
+            }
+        };
+        let Some(connection) = self.connections.get_mut(key.slot as usize).filter(|connection| connection.generation == key.generation) else {
+            self.drop_room_if_empty(room_key);
+            return;
+        };
+        if let Some(place) = connection.rooms.iter_mut().find(|place| place.room == room_key) {
+            place.membership = membership;
+        } else if let Some(room) = self.rooms.get_mut(room_key as usize) {
+            connection.rooms.push(Place { room: room_key, index: room.add(key.slot), membership });
+        }
+    }
+
+    /// Ends a connection's being live in a room. What was published before is written first.
+    pub fn leave(&mut self, key: ConnectionKey, id: &RoomId) {
+        let Some(room_key) = self.by_id.get(id).copied() else { return };
+        self.settle(key.slot);
+        let Some(connection) = self.connection(key) else { return };
+        let Some(position) = connection.rooms.iter().position(|place| place.room == room_key) else { return };
+        let place = connection.rooms.swap_remove(position);
+        if let Some(room) = self.rooms.get_mut(room_key as usize) {
+            let moved = room.remove(place.index);
+            self.note_moved(room_key, moved);
+        }
+        self.drop_room_if_empty(room_key);
+    }
+
+    /// Corrects the place of members that were moved within a room's list.
+    fn note_moved(&mut self, room_key: u32, moved: impl IntoIterator<Item = (u32, u32)>) {
+        for (slot, index) in moved {
+            let places = self.connections.get_mut(slot as usize).map(|connection| connection.rooms.iter_mut());
+            if let Some(place) = places.into_iter().flatten().find(|place| place.room == room_key) {
+                place.index = index;
+            }
+        }
+    }
+
+    fn drop_room_if_empty(&mut self, room_key: u32) {
+        if self.rooms.get(room_key as usize).is_some_and(|room| room.is_empty() && room.is_clean()) {
+            let room = self.rooms.remove(room_key as usize);
+            self.by_id.remove(&room.id);
+        }
+    }
+
+    /// Hands a frame to everyone who is live in a room, except one connection. It is written by the next flush pass.
+    /// Returns how many there are.
+    pub fn publish(&mut self, id: &RoomId, frame: Arc<Frame>, except: Option<ConnectionKey>, now: Instant) -> usize {
+        let Some(room_key) = self.by_id.get(id).copied() else { return 0 };
+        let Some(room) = self.rooms.get_mut(room_key as usize) else { return 0 };
+        self.tick += 1;
+        let skip = except.map(|key| key.slot);
+        let was_clean = room.is_clean();
+        let audience = room.push(Pending { tick: self.tick, frame, audience: 0, skip });
+        if was_clean {
+            self.dirty_rooms += 1;
+            self.schedule(room_key, now);
+        }
+        audience
+    }
+
+    /// Lets a room's outbox be flushed: now, or once it was quiet for long enough.
+    fn schedule(&mut self, room_key: u32, now: Instant) {
+        let Some(room) = self.rooms.get_mut(room_key as usize) else { return };
+        let due = room.last_flush.map_or(now, |last| last + self.limits.room_flush);
+        let earliest = self.delayed.peek().is_none_or(|Reverse((first, _))| due < *first);
+        if due <= now {
+            self.queue.push_back(room_key);
+        } else {
+            self.delayed.push(Reverse((due, room_key)));
+        }
+        if (due <= now || earliest)
+            && let Some(flusher) = self.flusher.take()
+        {
+            flusher.wake();
+        }
+    }
+
+    /// Sends a frame to one connection, after everything that was caused before it.
+    pub fn reply(&mut self, key: ConnectionKey, frame: Bytes) {
+        self.tick += 1;
+        let tick = self.tick;
+        let waits = self.has_unwritten_pushes(key.slot);
+        let Some(connection) = self.connection(key) else { return };
+        if connection.closing.is_some() {
+            return;
+        }
+        if waits && connection.backlog.is_none() {
+            // The room's flush comes soon and takes it along, so that an acknowledgement costs no write of its own.
+            connection.deferred.push((tick, frame));
+            return;
+        }
+        if waits {
+            self.settle(key.slot);
+        }
+        self.write(key.slot, &frame, 1, false);
+    }
+
+    /// Whether any of a connection's rooms has something that it was not written yet.
+    fn has_unwritten_pushes(&self, slot: u32) -> bool {
+        if self.dirty_rooms == 0 {
+            return false;
+        }
+        let Some(connection) = self.connections.get(slot as usize) else { return false };
+        if !connection.deferred.is_empty() {
+            return true;
+        }
+        connection
+            .rooms
+            .iter()
+            .filter_map(|place| self.rooms.get(place.room as usize))
+            .any(|room| room.last_tick() > connection.served)
+    }
+
+    /// Writes everything that waits for a connection, in the order in which it was caused.
+    fn settle(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let mut waiting: Vec<(u64, Bytes, bool)> =
+            std::mem::take(&mut connection.deferred).into_iter().map(|(tick, bytes)| (tick, bytes, false)).collect();
+        if self.dirty_rooms > 0 {
+            for place in &connection.rooms {
+                let Some(room) = self.rooms.get(place.room as usize).filter(|room| room.last_tick() > connection.served) else { continue };
+                let mine = room.unwritten().filter(|pending| pending.is_for(slot, place.index, connection.served));
+                let dialect = connection.encoding.dialect;
+                waiting.extend(mine.map(|pending| (pending.tick, pending.frame.bytes(dialect).clone(), pending.frame.ephemeral())));
+            }
+        }
+        connection.served = self.tick;
+        if waiting.is_empty() || connection.closing.is_some() {
+            return;
+        }
+        waiting.sort_unstable_by_key(|(tick, ..)| *tick);
+        let ephemeral = waiting.iter().all(|(.., ephemeral)| *ephemeral);
+        match waiting.as_slice() {
+            [(_, only, _)] => {
+                let only = only.clone();
+                self.write(slot, &only, 1, ephemeral);
+            }
+            several => {
+                let frames = several.len();
+                let mut bytes = Vec::with_capacity(several.iter().map(|(_, bytes, _)| bytes.len()).sum());
+                several.iter().for_each(|(_, frame, _)| bytes.extend_from_slice(frame));
+                self.write(slot, &bytes.into(), frames, ephemeral);
+            }
+        }
+    }
+
+    /// Writes to a connection, or lets it wait if the socket is full.
+    fn write(&mut self, slot: u32, bytes: &Bytes, frames: usize, ephemeral: bool) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        if !connection.write(bytes, frames, ephemeral, &mut self.stats) {
+            return;
+        }
+        let over = connection.backlog.as_ref().is_some_and(|backlog| backlog.is_over(&self.limits, Instant::now()));
+        if over {
+            self.drop_slow(slot);
+        }
+    }
+
+    fn drop_slow(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        self.stats.slow_consumers += 1;
+        if let Some(backlog) = &mut connection.backlog {
+            backlog.forget_unbegun();
+        }
+        let key = ConnectionKey { slot, generation: connection.generation };
+        connection.deferred.clear();
+        connection.served = u64::MAX;
+        self.close(key, CloseCode::SlowConsumer);
+    }
+
+    /// Lets everything for a connection wait until [`Hub::release`].
+    pub fn hold(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            connection.backlog.get_or_insert_with(|| Box::new(Backlog::new())).held = true;
+        }
+    }
+
+    /// Ends a hold: first the frames given here, then what waited.
+    pub fn release(&mut self, key: ConnectionKey, first: Vec<Bytes>) {
+        let frames = first.len();
+        let Some(connection) = self.connection(key) else { return };
+        if let Some(backlog) = &mut connection.backlog {
+            backlog.held = false;
+            backlog.put_first(first);
+            connection.wake();
+        } else {
+            for frame in first {
+                self.reply(key, frame);
+            }
+        }
+        self.stats.deliveries += frames as u64;
+        let over = self.connection(key).and_then(|connection| connection.backlog.as_ref().map(|backlog| backlog.frames()));
+        if over.is_some_and(|waiting| waiting > frames + self.limits.outbox_frames_max) {
+            self.drop_slow(key.slot);
+        }
+    }
+
+    /// Closes a connection: what was caused before is written first, nothing after. Its task sees to the rest.
+    pub fn close(&mut self, key: ConnectionKey, code: CloseCode) {
+        self.close_with(key, code, close_frame(Some(code.number()), code.name()));
+    }
+
+    /// As [`Hub::close`], with a close frame of the caller's, to answer the other side's.
+    pub fn close_with(&mut self, key: ConnectionKey, code: CloseCode, frame: Bytes) {
+        self.settle(key.slot);
+        let deadline = Instant::now() + self.limits.close_max;
+        let Some(connection) = self.connection(key) else { return };
+        if connection.closing.is_some() {
+            return;
+        }
+        if let Some(backlog) = &mut connection.backlog {
+            backlog.held = false;
+        }
+        let mut stats = Stats::default();
+        connection.write(&frame, 0, false, &mut stats);
+        connection.closing = Some((code, deadline));
+        connection.served = u64::MAX;
+        connection.wake();
+        self.add_stats(&stats);
+    }
+
+    /// Closes connections for which something waits too long. To be called now and then.
+    pub fn sweep(&mut self, now: Instant) {
+        let over = |connection: &Connection| {
+            connection.closing.is_none() && connection.backlog.as_ref().is_some_and(|backlog| backlog.is_over(&self.limits, now))
+        };
+        let slow: Vec<usize> = self.connections.iter().filter(|(_, connection)| over(connection)).map(|(slot, _)| slot).collect();
+        for slot in slow {
+            self.drop_slow(u32::try_from(slot).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Bytes and connections that wait: for metrics.
+    pub fn waiting(&self) -> (usize, usize) {
+        let backlogs = self.connections.iter().filter_map(|(_, connection)| connection.backlog.as_ref());
+        backlogs.fold((0, 0), |(bytes, count), backlog| (bytes + backlog.bytes(), count + 1))
+    }
+}

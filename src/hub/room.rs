@@ -1,0 +1,169 @@
+//! One room's live members here, and the frames that wait to be written to them.
+//!
+//! Members stand in a dense list. While anything waits, nobody's place in it changes: whoever leaves is only struck
+//! out, and whoever comes is added at the end, where the frames that wait do not reach.
+
+use std::time::Instant;
+
+use super::batch::{Batch, Pending};
+use crate::ids::RoomId;
+
+/// A place that was given up.
+pub(super) const NOBODY: u32 = u32::MAX;
+
+/// A room with at least one live member here, or with one who just left.
+pub(super) struct Room {
+    pub(super) id: RoomId,
+    /// Slots of connections.
+    pub(super) members: Vec<u32>,
+    struck_out: usize,
+    outbox: Vec<Pending>,
+    /// The pass that is under way.
+    pub(super) pass: Option<Pass>,
+    /// When the last pass began.
+    pub(super) last_flush: Option<Instant>,
+}
+
+/// A walk over a room's members, each of whom is written the batch.
+pub(super) struct Pass {
+    pub(super) batch: Batch,
+    /// Place of the next member.
+    pub(super) next: usize,
+}
+
+impl Room {
+    pub(super) fn new(id: RoomId) -> Self {
+        Self { id, members: Vec::new(), struck_out: 0, outbox: Vec::new(), pass: None, last_flush: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.len() == self.struck_out
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_clean(&self) -> bool {
+        self.outbox.is_empty() && self.pass.is_none()
+    }
+
+    pub(super) fn has_outbox(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Adds a member; returns its place.
+    pub(super) fn add(&mut self, slot: u32) -> u32 {
+        self.members.push(slot);
+        u32::try_from(self.members.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a member out; returns who was moved into its place, and that place.
+    pub(super) fn remove(&mut self, index: u32) -> Option<(u32, u32)> {
+        let Some(member) = self.members.get_mut(index as usize) else { return None };
+        *member = NOBODY;
+        self.struck_out += 1;
+        if self.is_clean() { self.fill_gaps(std::iter::once(index)).pop() } else { None }
+    }
+
+    /// Moves members from the end into places that were given up; returns who was moved, and where.
+    fn fill_gaps(&mut self, gaps: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
+        let mut moved = Vec::new();
+        for gap in gaps {
+            while self.members.last() == Some(&NOBODY) {
+                self.members.pop();
+                self.struck_out -= 1;
+            }
+            if let Some(place) = self.members.get(gap as usize)
+                && *place == NOBODY
+                && let Some(last) = self.members.pop()
+                && let Some(place) = self.members.get_mut(gap as usize)
+            {
+                *place = last;
+                self.struck_out -= 1;
+                moved.push((last, gap));
+            }
+        }
+        moved
+    }
+
+    /// Closes all gaps, which is allowed once nothing waits; returns who was moved, and where.
+    pub(super) fn close_gaps(&mut self) -> Vec<(u32, u32)> {
+        if self.struck_out == 0 || !self.is_clean() {
+            return Vec::new();
+        }
+        let gaps: Vec<u32> =
+            (0..).zip(&self.members).filter(|(_, member)| **member == NOBODY).map(|(index, _): (u32, _)| index).collect();
+        self.fill_gaps(gaps.into_iter())
+    }
+
+    /// Appends a frame for the members there are now; returns how many.
+    pub(super) fn push(&mut self, pending: Pending) -> usize {
+        let audience = self.members.len();
+        self.outbox.push(Pending { audience: u32::try_from(audience).unwrap_or(u32::MAX), ..pending });
+        audience - self.struck_out
+    }
+
+    /// Begins a pass with all that waits.
+    pub(super) fn begin_pass(&mut self, now: Instant) {
+        self.last_flush = Some(now);
+        self.pass = Batch::new(std::mem::take(&mut self.outbox)).map(|batch| Pass { batch, next: 0 });
+    }
+
+    /// All frames that may be unwritten for some member.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = &Pending> {
+        let passing = self.pass.iter().flat_map(|pass| pass.batch.frames());
+        passing.chain(&self.outbox)
+    }
+
+    /// Tick of the newest frame that may be unwritten; 0 if there is none.
+    pub(super) fn last_tick(&self) -> u64 {
+        let passing = self.pass.as_ref().map_or(0, |pass| pass.batch.last_tick());
+        self.outbox.last().map_or(passing, |pending| pending.tick)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::wire::Frame;
+    use crate::wire::dialect::Push;
+
+    fn room(members: u32) -> Room {
+        let mut room = Room::new(RoomId::parse("r").unwrap());
+        (0..members).for_each(|slot| assert_eq!(room.add(slot + 10), slot));
+        room
+    }
+
+    fn pending(tick: u64) -> Pending {
+        Pending { tick, frame: Arc::new(Frame::new(Push::MessageNew, b"1", false)), audience: 0, skip: None }
+    }
+
+    #[test]
+    fn a_quiet_rooms_gap_is_filled_at_once() {
+        let mut room = room(4);
+        assert_eq!(room.remove(1), Some((13, 1)));
+        assert_eq!(room.members, [10, 13, 12]);
+        assert_eq!(room.remove(2), None);
+        assert_eq!(room.members, [10, 13]);
+        assert_eq!(room.remove(0), Some((13, 0)));
+        assert_eq!(room.remove(0), None);
+        assert!(room.is_empty() && room.members.is_empty());
+    }
+
+    #[test]
+    fn while_anything_waits_places_stay_and_newcomers_are_out_of_reach() {
+        let mut room = room(5);
+        assert_eq!(room.push(pending(1)), 5);
+        assert_eq!(room.remove(1), None);
+        assert_eq!(room.remove(4), None);
+        assert_eq!(room.add(20), 5);
+        assert_eq!(room.push(pending(2)), 4);
+        assert_eq!(room.unwritten().map(|pending| pending.audience).collect::<Vec<_>>(), [5, 6]);
+        assert!(room.close_gaps().is_empty());
+        room.begin_pass(Instant::now());
+        assert_eq!(room.last_tick(), 2);
+        room.pass = None;
+        assert_eq!(room.close_gaps(), [(20, 1)]);
+        assert_eq!(room.members, [10, 20, 12, 13]);
+    }
+}

@@ -1,0 +1,274 @@
+//! What is counted: every metric with its name, unit, help text and closed set of labels, registered once.
+//!
+//! The rest of the server holds handles and looks nothing up. Label values are names of enums or of the configuration,
+//! never a user's or a room's. There is no global recorder, so several servers in one process count apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::wire::{CloseCode, ErrorCode};
+
+/// Buckets of durations of single calls, in seconds: 100 nanoseconds to 10 milliseconds and beyond.
+const CALL_SECONDS: [f64; 16] =
+    [1e-7, 2.5e-7, 5e-7, 1e-6, 1.5e-6, 2e-6, 3e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 1e-1];
+
+/// Buckets of numbers of receivers.
+const RECIPIENTS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
+
+/// Requests by the name under which they are counted.
+const EVENTS: [&str; 10] = [
+    "auth",
+    "heartbeat",
+    "join-room",
+    "leave-room",
+    "get-online-users",
+    "history",
+    "send-message",
+    "edit-message",
+    "delete-message",
+    "unknown",
+];
+
+/// Why a connection ended, besides the server's own close codes.
+pub const CLOSED_BY_CLIENT: &str = "client";
+
+/// Why a connection ended: its socket did.
+pub const CLOSED_BY_NETWORK: &str = "network";
+
+/// Results of authentication.
+pub const AUTHENTICATION_RESULTS: [&str; 6] = ["ok", "expired", "malformed", "unknown_key", "bad_signature", "bad_claims"];
+
+/// Why a handshake is refused.
+pub const HANDSHAKE_REFUSALS: [&str; 7] = ["not_websocket", "version", "key", "subprotocol", "origin", "token", "draining"];
+
+static METADATA: Metadata<'static> = Metadata::new("stentor", Level::INFO, None);
+
+/// A table of counters that differ in one label's value.
+pub struct ByName(Vec<(&'static str, Counter)>);
+
+impl ByName {
+    /// Counts one.
+    pub fn count(&self, name: &'static str) {
+        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == name) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// All metrics of one server.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections that finished their handshake.
+    pub connections_opened: Counter,
+    /// Connections that ended, by why.
+    pub connections_closed: ByName,
+    /// Handshakes that were refused, by why.
+    pub handshakes_refused: ByName,
+    /// Authentications, by result.
+    pub authentications: ByName,
+    /// Requests, by event.
+    pub requests: ByName,
+    /// Refusals, by code.
+    pub errors: ByName,
+    /// Messages stored.
+    pub messages_stored: Counter,
+    /// Receivers of one event on one shard.
+    pub fanout_recipients: Histogram,
+    /// Frames handed to receivers.
+    pub deliveries: Counter,
+    /// Ephemeral frames dropped for slow receivers.
+    pub deliveries_dropped: Counter,
+    /// System calls that wrote.
+    pub writes: Counter,
+    /// Bytes written.
+    pub sent_bytes: Counter,
+    /// Flush passes over rooms.
+    pub flush_passes: Counter,
+    /// Connections closed because they were slow.
+    pub slow_consumers: Counter,
+    /// Bytes that wait for slow connections.
+    pub outbox_bytes: Gauge,
+    /// Connections for which something waits.
+    pub outbox_connections: Gauge,
+    /// Rooms kept.
+    pub store_rooms: Gauge,
+    /// Events kept.
+    pub store_events: Gauge,
+    /// Bytes of events kept.
+    pub store_bytes: Gauge,
+    /// `tempId`s remembered.
+    pub store_dedup_entries: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    ///
+    /// When the exporter refuses its buckets.
+    pub fn new() -> Result<Arc<Self>, BuildError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &CALL_SECONDS)?
+            .set_buckets_for_metric(Matcher::Full("stentor_fanout_recipients".to_owned()), &RECIPIENTS)?
+            .build_recorder();
+        let new = Register(&recorder);
+        new.info();
+        Ok(Arc::new(Self {
+            connections: new.gauge("stentor_connections", Unit::Count, "Open connections."),
+            connections_opened: new.counter("stentor_connections_opened_total", Unit::Count, "Connections that finished their handshake."),
+            connections_closed: new.by_name(
+                ("stentor_connections_closed_total", "reason"),
+                "Connections that ended, by why.",
+                CloseCode::ALL.map(CloseCode::name).into_iter().chain([CLOSED_BY_CLIENT, CLOSED_BY_NETWORK]),
+            ),
+            handshakes_refused: new.by_name(
+                ("stentor_handshakes_refused_total", "reason"),
+                "Handshakes that were refused, by why.",
+                HANDSHAKE_REFUSALS,
+            ),
+            authentications: new.by_name(
+                ("stentor_authentications_total", "result"),
+                "Authentications, by result.",
+                AUTHENTICATION_RESULTS,
+            ),
+            requests: new.by_name(("stentor_requests_total", "event"), "Requests, by event.", EVENTS),
+            errors: new.by_name(("stentor_errors_total", "code"), "Requests refused, by code.", ErrorCode::ALL.map(ErrorCode::name)),
+            messages_stored: new.counter("stentor_messages_stored_total", Unit::Count, "Messages stored and acknowledged."),
+            fanout_recipients: new.histogram("stentor_fanout_recipients", Unit::Count, "Live connections that an event is for, per shard."),
+            deliveries: new.counter("stentor_deliveries_total", Unit::Count, "Frames handed to receivers."),
+            deliveries_dropped: new.counter(
+                "stentor_deliveries_dropped_total",
+                Unit::Count,
+                "Ephemeral frames dropped because their receiver was slow.",
+            ),
+            writes: new.counter("stentor_socket_writes_total", Unit::Count, "System calls that wrote to clients."),
+            sent_bytes: new.counter("stentor_sent_bytes_total", Unit::Bytes, "Bytes written to clients."),
+            flush_passes: new.counter("stentor_flush_passes_total", Unit::Count, "Flush passes over rooms."),
+            slow_consumers: new.counter("stentor_slow_consumers_total", Unit::Count, "Connections closed because they did not read fast enough."),
+            outbox_bytes: new.gauge("stentor_outbox_bytes", Unit::Bytes, "Bytes that wait for connections whose sockets are full."),
+            outbox_connections: new.gauge("stentor_outbox_connections", Unit::Count, "Connections for which something waits."),
+            store_rooms: new.gauge("stentor_store_rooms", Unit::Count, "Rooms kept."),
+            store_events: new.gauge("stentor_store_events", Unit::Count, "Events kept in rooms' logs."),
+            store_bytes: new.gauge("stentor_store_bytes", Unit::Bytes, "Estimated memory of the events kept in rooms' logs."),
+            store_dedup_entries: new.gauge("stentor_store_dedup_entries", Unit::Count, "Sends remembered by their tempId."),
+            recorder,
+        }))
+    }
+
+    /// For rendering, and for the upkeep that histograms need.
+    pub fn handle(&self) -> PrometheusHandle {
+        self.recorder.handle()
+    }
+
+    /// Handles for one hook of one plugin.
+    pub fn plugin(&self, plugin: &str, hook: &'static str) -> PluginMetrics {
+        let new = Register(&self.recorder);
+        let labels = |outcome: Option<PluginOutcome>| {
+            let mut labels = vec![Label::new("plugin", plugin.to_owned()), Label::from_static_parts("hook", hook)];
+            labels.extend(outcome.map(|outcome| Label::from_static_parts("outcome", outcome.name())));
+            labels
+        };
+        PluginMetrics {
+            calls: PluginOutcome::ALL.map(|outcome| {
+                new.labelled_counter("stentor_plugin_calls_total", "Calls of plugins, by outcome.", labels(Some(outcome)))
+            }),
+            duration: new.labelled_histogram("stentor_plugin_call_duration_seconds", "Time of one call, with all copying.", labels(None)),
+        }
+    }
+}
+
+/// How a call of a plugin ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginOutcome {
+    /// It let pass, changed or discarded.
+    Allow,
+    /// It refused.
+    Deny,
+    /// It answered what is no answer, or could not be instantiated.
+    Error,
+    /// It trapped.
+    Trap,
+    /// It took too long.
+    Deadline,
+}
+
+impl PluginOutcome {
+    const ALL: [Self; 5] = [Self::Allow, Self::Deny, Self::Error, Self::Trap, Self::Deadline];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Error => "error",
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// Handles for one hook of one plugin.
+pub struct PluginMetrics {
+    calls: [Counter; PluginOutcome::ALL.len()],
+    duration: Histogram,
+}
+
+impl PluginMetrics {
+    /// Counts one call.
+    pub fn count(&self, outcome: PluginOutcome) {
+        if let Some((counter, _)) = self.calls.iter().zip(PluginOutcome::ALL).find(|(_, known)| *known == outcome) {
+            counter.increment(1);
+        }
+    }
+
+    /// Notes how long one took.
+    pub fn record_duration(&self, duration: Duration) {
+        self.duration.record(duration.as_secs_f64());
+    }
+}
+
+/// Registers metrics together with what they mean, so that none is without.
+struct Register<'a>(&'a PrometheusRecorder);
+
+impl Register<'_> {
+    fn counter(&self, name: &'static str, unit: Unit, help: &'static str) -> Counter {
+        self.0.describe_counter(name.into(), Some(unit), help.into());
+        self.0.register_counter(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn labelled_counter(&self, name: &'static str, help: &'static str, labels: Vec<Label>) -> Counter {
+        self.0.describe_counter(name.into(), Some(Unit::Count), help.into());
+        self.0.register_counter(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn by_name(&self, (name, label): (&'static str, &'static str), help: &'static str, values: impl IntoIterator<Item = &'static str>) -> ByName {
+        let counter = |value| (value, self.labelled_counter(name, help, vec![Label::from_static_parts(label, value)]));
+        ByName(values.into_iter().map(counter).collect())
+    }
+
+    fn gauge(&self, name: &'static str, unit: Unit, help: &'static str) -> Gauge {
+        self.0.describe_gauge(name.into(), Some(unit), help.into());
+        self.0.register_gauge(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn histogram(&self, name: &'static str, unit: Unit, help: &'static str) -> Histogram {
+        self.0.describe_histogram(name.into(), Some(unit), help.into());
+        self.0.register_histogram(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn labelled_histogram(&self, name: &'static str, help: &'static str, labels: Vec<Label>) -> Histogram {
+        self.0.describe_histogram(name.into(), Some(Unit::Seconds), help.into());
+        self.0.register_histogram(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn info(&self) {
+        let name = "stentor_build_info";
+        self.0.describe_gauge(name.into(), Some(Unit::Count), "Always 1; the labels say which build this is.".into());
+        let labels = vec![Label::from_static_parts("version", env!("CARGO_PKG_VERSION"))];
+        self.0.register_gauge(&Key::from_parts(name, labels), &METADATA).set(1.0);
+    }
+}

@@ -1,0 +1,200 @@
+//! One connection's task: reads what the socket has, hands messages to the session, writes what waits.
+//!
+//! The task is one small future and owns no buffer: it reads into its shard's, and keeps only what is left of a frame
+//! that has not wholly arrived. While a request is under way it reads nothing, so the client feels how fast it is.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::ReadBuf;
+
+use super::frame::{Decoder, Incoming, Limits};
+use crate::hub::Stats;
+use crate::ids::ConnectionKey;
+use crate::session::Shard;
+
+/// Reads in one turn, after which other connections get theirs.
+const READS_PER_TURN: usize = 4;
+
+/// A connection's reading side.
+struct Reader {
+    key: ConnectionKey,
+    decoder: Decoder,
+    limits: Limits,
+    /// Bytes that were read but not yet decoded.
+    left: Vec<u8>,
+    /// Whether the stream makes no sense any more, so that what arrives is only thrown away.
+    deaf: bool,
+    /// Whether the client closed, so that nothing more is to be waited for.
+    closed: bool,
+    /// Whether the frames are only to be sent back (see `echo`).
+    echo: bool,
+}
+
+/// Why a task ends.
+enum End {
+    /// All is said.
+    Done,
+    /// The socket ended by itself.
+    Lost,
+}
+
+/// Runs a connection until it ends. `left` was read together with the handshake.
+pub(super) async fn run(shard: Rc<RefCell<Shard>>, key: ConnectionKey, left: Vec<u8>, limits: Limits, echo: bool) {
+    let mut reader = Reader { key, decoder: Decoder::default(), limits, left, deaf: false, closed: false, echo };
+    let end = poll_fn(|context| reader.poll(&mut shard.borrow_mut(), context)).await;
+    shard.borrow_mut().finish(key, matches!(end, End::Lost));
+}
+
+impl Reader {
+    fn poll(&mut self, shard: &mut Shard, context: &mut Context<'_>) -> Poll<End> {
+        for _ in 0..READS_PER_TURN {
+            let closing = match self.write(shard, context) {
+                Ok(closing) => closing,
+                Err(end) => return Poll::Ready(end),
+            };
+            if !closing && !self.decode_left(shard) {
+                // The request under way wakes this task when it is answered.
+                return Poll::Pending;
+            }
+            if !ready!(self.read(shard, context)) {
+                return Poll::Ready(if self.closed { End::Done } else { End::Lost });
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes what waits. Returns whether the connection is being closed, and ends it once nothing more is to come.
+    fn write(&mut self, shard: &mut Shard, context: &mut Context<'_>) -> Result<bool, End> {
+        let mut stats = Stats::default();
+        let Some(connection) = shard.relay.hub.connection(self.key) else { return Err(End::Lost) };
+        connection.set_waker(context.waker());
+        let written: Poll<io::Result<()>> = connection.poll_drain(context, &mut stats);
+        let closing = connection.closing();
+        shard.relay.hub.add_stats(&stats);
+        let drained = match written {
+            Poll::Ready(Err(_)) => return Err(End::Lost),
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
+        let Some((_, deadline)) = closing else { return Ok(false) };
+        shard.depart(self.key);
+        let over = (drained && self.closed) || deadline <= Instant::now();
+        if over { Err(End::Done) } else { Ok(true) }
+    }
+
+    /// Decodes what was read before. Returns whether more may be read.
+    fn decode_left(&mut self, shard: &mut Shard) -> bool {
+        loop {
+            if shard.relay.is_waiting(self.key) {
+                return false;
+            }
+            if shard.resume(self.key) {
+                continue;
+            }
+            break;
+        }
+        if self.left.is_empty() {
+            return true;
+        }
+        let mut left = std::mem::take(&mut self.left);
+        let used = self.decode(shard, &mut left);
+        left.drain(..used);
+        if left.is_empty() {
+            // An idle connection keeps no buffer.
+            left = Vec::new();
+        }
+        self.left = left;
+        !shard.relay.is_waiting(self.key)
+    }
+
+    /// Reads once. Returns whether there may be more: not at the end of the stream.
+    fn read(&mut self, shard: &mut Shard, context: &mut Context<'_>) -> Poll<bool> {
+        let mut scratch = std::mem::take(&mut shard.scratch);
+        let mut buffer = ReadBuf::new(&mut scratch);
+        let result = match shard.relay.hub.connection(self.key) {
+            Some(connection) => connection.poll_read(context, &mut buffer),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        let read = buffer.filled().len();
+        if let Poll::Ready(Ok(())) = result
+            && read > 0
+        {
+            shard.heard(self.key);
+            let bytes = scratch.get_mut(..read).unwrap_or_default();
+            if self.left.is_empty() {
+                let used = self.decode(shard, bytes);
+                self.left.extend_from_slice(bytes.get(used..).unwrap_or_default());
+            } else {
+                self.left.extend_from_slice(bytes);
+                let mut left = std::mem::take(&mut self.left);
+                let used = self.decode(shard, &mut left);
+                left.drain(..used);
+                self.left = left;
+            }
+        }
+        shard.scratch = scratch;
+        result.map(|result| result.is_ok() && read > 0)
+    }
+
+    /// Takes whole frames from the beginning of `data` while they may be taken. Returns how many bytes they were.
+    fn decode(&mut self, shard: &mut Shard, data: &mut [u8]) -> usize {
+        let mut used = 0;
+        loop {
+            if self.deaf || self.closed {
+                return data.len();
+            }
+            if shard.relay.is_waiting(self.key) {
+                return used;
+            }
+            let Some(rest) = data.get_mut(used..).filter(|rest| !rest.is_empty()) else { return used };
+            match self.decoder.take(rest, self.limits) {
+                Ok(None) => return used,
+                Ok(Some((incoming, bytes))) => {
+                    used += bytes;
+                    self.handle(shard, incoming);
+                }
+                Err(code) => {
+                    self.deaf = true;
+                    shard.violated(self.key, code);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, shard: &mut Shard, incoming: Incoming<'_>) {
+        let key = self.key;
+        let closing = shard.relay.hub.connection(key).is_none_or(|connection| connection.closing().is_some());
+        match incoming {
+            Incoming::Close(code) => {
+                self.closed = true;
+                shard.closed_by_client(key, code);
+            }
+            _ if closing => {}
+            #[cfg(feature = "echo-route")]
+            Incoming::Text(_) | Incoming::Binary(_) if self.echo => super::connection::echo(shard, key, incoming),
+            Incoming::Text(text) => shard.text(key, &text),
+            Incoming::Binary(_) => shard.binary(key),
+            Incoming::Ping(payload) => shard.ping(key, payload),
+            Incoming::Pong => shard.pong(key),
+            Incoming::Fragment => {}
+        }
+        let _only_with_the_echo_route = self.echo;
+    }
+}
+
+/// Sends a message back, for the conformance tests of the frame layer.
+#[cfg(feature = "echo-route")]
+fn echo(shard: &mut Shard, key: ConnectionKey, incoming: Incoming<'_>) {
+    let (first, payload) = match &incoming {
+        Incoming::Text(text) => (0x81, text.as_bytes()),
+        Incoming::Binary(bytes) => (0x82, bytes.as_ref()),
+        _ => return,
+    };
+    shard.relay.hub.reply(key, crate::wire::frame::message_frame(first, payload));
+}

@@ -1,0 +1,207 @@
+//! The WebSocket handshake: what a request must be to become a connection, and who it says it is.
+//!
+//! The check is our own, stricter than fastwebsockets' upgrade, which accepts other methods, short keys and any origin.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::{Method, Request, StatusCode, Version};
+use ipnet::IpNet;
+use sha1::{Digest as _, Sha1};
+
+use super::accept::{Admission, Admissions};
+use super::address;
+use super::frame::Limits;
+use crate::metrics::Metrics;
+use crate::policy::{Authenticator, Identity};
+use crate::relay::wall_clock;
+use crate::session::Opening;
+use crate::wire::request::{AuthOptions, auth_options};
+use crate::wire::{Refusal, SUBPROTOCOL};
+
+/// What RFC 6455 appends to the key.
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Before a token that is offered as a subprotocol.
+const BEARER: &str = "bearer.";
+
+/// What the handshake needs to know.
+pub struct Gate {
+    /// Judges tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// Where refusals are counted.
+    pub metrics: Arc<Metrics>,
+    /// Counts connections.
+    pub admissions: Arc<Admissions>,
+    /// Origins a browser may come from.
+    pub allowed_origins: Vec<String>,
+    /// Whether `?token=` is a way to authenticate.
+    pub query_token: bool,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds on messages.
+    pub message_limits: (usize, usize),
+    /// Time for a whole handshake.
+    pub handshake_max: std::time::Duration,
+    /// Bytes of a handshake's head.
+    pub handshake_bytes_max: usize,
+    /// Set when the server stops.
+    pub draining: AtomicBool,
+    /// The demo page, in development.
+    pub demo: Option<super::Demo>,
+}
+
+impl Gate {
+    pub(super) fn frame_limits(&self) -> Limits {
+        let bound = |value: usize| if value == 0 { usize::MAX } else { value };
+        Limits { message_bytes_max: bound(self.message_limits.0), message_fragments_max: bound(self.message_limits.1) }
+    }
+}
+
+/// A request that becomes a connection.
+pub(super) struct Upgrade {
+    /// For `Sec-WebSocket-Accept`.
+    pub(super) accept: String,
+    /// Whether the client offered our subprotocol.
+    pub(super) subprotocol: bool,
+    pub(super) identity: Option<Identity>,
+    pub(super) options: Result<AuthOptions, Refusal>,
+    pub(super) address: IpAddr,
+    admission: Admission,
+    over_capacity: bool,
+    /// Whether messages are only to be sent back.
+    pub(super) echo: bool,
+}
+
+impl Upgrade {
+    pub(super) fn opening(self, load: super::accept::Load) -> Opening {
+        Opening {
+            address: self.address,
+            identity: self.identity,
+            options: self.options,
+            over_capacity: self.over_capacity,
+            admission: Box::new((self.admission, load)),
+        }
+    }
+}
+
+/// Why a request becomes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    /// For metrics and logs; one of `metrics::HANDSHAKE_REFUSALS`.
+    pub(super) name: &'static str,
+    /// For the client.
+    pub(super) message: &'static str,
+}
+
+const fn refused(status: StatusCode, name: &'static str, message: &'static str) -> Refused {
+    Refused { status, name, message }
+}
+
+/// Whether a comma-separated header holds a token, whatever its case.
+fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The key's answer, if the request is a WebSocket handshake.
+fn accept_key<B>(request: &Request<B>) -> Result<String, Refused> {
+    let headers = request.headers();
+    let not_websocket = |message| Err(refused(StatusCode::UPGRADE_REQUIRED, "not_websocket", message));
+    if request.method() != Method::GET {
+        return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "not_websocket", "a WebSocket handshake is a GET"));
+    }
+    if request.version() != Version::HTTP_11 {
+        return not_websocket("a WebSocket handshake is HTTP/1.1");
+    }
+    if !lists(headers, header::UPGRADE, "websocket") || !lists(headers, header::CONNECTION, "upgrade") {
+        return not_websocket("this address speaks WebSocket");
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        return Err(refused(StatusCode::BAD_REQUEST, "not_websocket", "a WebSocket handshake has no body"));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(refused(StatusCode::UPGRADE_REQUIRED, "version", "only WebSocket version 13 is spoken"));
+    }
+    let bad_key = refused(StatusCode::BAD_REQUEST, "key", "Sec-WebSocket-Key must be 16 bytes in base64");
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(bad_key) };
+    if BASE64.decode(key.as_bytes()).map_or(true, |bytes| bytes.len() != 16) {
+        return Err(bad_key);
+    }
+    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(KEY_SUFFIX).finalize();
+    Ok(BASE64.encode(digest))
+}
+
+/// Whether our subprotocol is offered, and a token beside it.
+fn subprotocols(headers: &HeaderMap) -> Result<(bool, Option<&str>), Refused> {
+    let mut offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().peekable();
+    if offered.peek().is_none() {
+        return Ok((false, None));
+    }
+    let (mut ours, mut token) = (false, None);
+    for item in offered.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim) {
+        ours |= item == SUBPROTOCOL;
+        token = token.or(item.strip_prefix(BEARER));
+    }
+    if ours {
+        Ok((true, token))
+    } else {
+        Err(refused(StatusCode::BAD_REQUEST, "subprotocol", "none of the offered subprotocols is stentor.v1"))
+    }
+}
+
+/// The token of an `Authorization` header. A header of another kind is not for us.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+impl Gate {
+    /// Lets a request in, or says why not.
+    pub(super) fn check<B>(self: &Arc<Self>, request: &Request<B>, peer: IpAddr) -> Result<Upgrade, Refused> {
+        let accept = accept_key(request)?;
+        let headers = request.headers();
+        if let Some(origin) = headers.get(header::ORIGIN)
+            && !self.is_allowed_origin(origin.as_bytes())
+        {
+            return Err(refused(StatusCode::FORBIDDEN, "origin", "this origin may not connect"));
+        }
+        let (subprotocol, offered_token) = subprotocols(headers)?;
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is stopping"));
+        }
+        let query: Vec<_> = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).collect();
+        let query_token = query.iter().find(|(name, _)| self.query_token && name == "token").map(|(_, token)| &**token);
+        let token = bearer(headers).or(offered_token).or(query_token);
+        let identity = token.map(|token| self.authenticate(token)).transpose()?;
+        let address = address::client(peer, headers, &self.trusted_proxies);
+        let (admission, within) = self.admissions.admit(address);
+        Ok(Upgrade {
+            accept,
+            subprotocol,
+            identity,
+            options: auth_options(query.iter().map(|(name, value)| (&**name, &**value))),
+            address,
+            admission,
+            over_capacity: !within,
+            echo: cfg!(feature = "echo-route") && request.uri().path() == "/echo",
+        })
+    }
+
+    fn authenticate(&self, token: &str) -> Result<Identity, Refused> {
+        self.authenticator.authenticate(token, wall_clock()).map_err(|error| {
+            self.metrics.authentications.count(error.name());
+            refused(StatusCode::UNAUTHORIZED, "token", "the token is not acceptable")
+        })
+    }
+
+    fn is_allowed_origin(&self, origin: &[u8]) -> bool {
+        self.allowed_origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
+    }
+}

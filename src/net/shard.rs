@@ -1,0 +1,146 @@
+//! A shard's thread: its runtime, and the few tasks that are not a connection's.
+//!
+//! Everything a shard owns is reached by its own tasks only, one at a time, so it sits in a `RefCell` that is never
+//! borrowed across a wait.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::accept::Accepted;
+use super::handshake::Gate;
+use super::{connection, http};
+use crate::hub::Progress;
+use crate::relay::Mail;
+use crate::session::Shard;
+
+/// Mail that is taken at once, before connections get their turn.
+const MAIL_PER_TURN: usize = 128;
+
+/// How often a stopping shard looks whether all connections are gone.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// What reaches a shard from outside.
+pub struct Inbox {
+    /// New sockets.
+    pub sockets: mpsc::Receiver<Accepted>,
+    /// What other shards send.
+    pub mail: mpsc::UnboundedReceiver<Mail>,
+    /// Set when the server begins to stop.
+    pub drain: watch::Receiver<bool>,
+    /// When everybody must be gone, counted from the beginning of the stop.
+    pub drain_max: Duration,
+    /// How often due times are looked at.
+    pub sweep: Duration,
+}
+
+/// Runs a shard on the calling thread, until the server stops.
+///
+/// # Errors
+///
+/// When the thread gets no runtime.
+pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let shard = Rc::new(RefCell::new(shard));
+        let Inbox { sockets, mail, drain, drain_max, sweep } = inbox;
+        tokio::task::spawn_local(take_sockets(Rc::clone(&shard), sockets, gate));
+        tokio::task::spawn_local(take_mail(Rc::clone(&shard), mail));
+        tokio::task::spawn_local(flush(Rc::clone(&shard)));
+        tokio::task::spawn_local(sweep_regularly(Rc::clone(&shard), sweep));
+        until_drained(&shard, drain, drain_max).await;
+        shard.borrow_mut().relay.retire();
+        shard.borrow_mut().relay.report();
+    });
+    Ok(())
+}
+
+async fn take_sockets(shard: Rc<RefCell<Shard>>, mut sockets: mpsc::Receiver<Accepted>, gate: Arc<Gate>) {
+    while let Some(accepted) = sockets.recv().await {
+        tokio::task::spawn_local(serve(Rc::clone(&shard), accepted, Arc::clone(&gate)));
+    }
+}
+
+/// From a socket to a connection. What the handshake needed is given back before the connection's own small task begins.
+async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
+    let Accepted { stream, peer, handshake, load } = accepted;
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "cannot take over a socket");
+            return;
+        }
+    };
+    let Some(upgraded) = http::handshake(&gate, stream, peer).await else { return };
+    drop(handshake);
+    let echo = upgraded.upgrade.echo;
+    let key = shard.borrow_mut().open(upgraded.stream, upgraded.upgrade.opening(load));
+    tokio::task::spawn_local(connection::run(Rc::clone(&shard), key, upgraded.left, gate.frame_limits(), echo));
+}
+
+async fn take_mail(shard: Rc<RefCell<Shard>>, mut mailbox: mpsc::UnboundedReceiver<Mail>) {
+    let mut batch = Vec::with_capacity(MAIL_PER_TURN);
+    while mailbox.recv_many(&mut batch, MAIL_PER_TURN).await > 0 {
+        let mut shard = shard.borrow_mut();
+        batch.drain(..).for_each(|mail| shard.relay.receive(mail));
+    }
+}
+
+/// Writes what rooms have waiting, whenever something does and the input that was ready has been dealt with.
+async fn flush(shard: Rc<RefCell<Shard>>) {
+    loop {
+        let progress = shard.borrow_mut().relay.hub.flush_slice(Instant::now());
+        match progress {
+            Progress::More => tokio::task::yield_now().await,
+            Progress::Idle => flushable(&shard, None).await,
+            // Dropping the wait for something new loses nothing: the hub is asked again either way.
+            Progress::Until(due) => tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = flushable(&shard, Some(due)) => {}
+            },
+        }
+    }
+}
+
+/// Waits until there is something to write now, or earlier than what is known.
+async fn flushable(shard: &RefCell<Shard>, known: Option<Instant>) {
+    poll_fn(|context| {
+        let mut shard = shard.borrow_mut();
+        let hub = &mut shard.relay.hub;
+        hub.set_flusher(context.waker());
+        match hub.flush_state(Instant::now()) {
+            Progress::More => Poll::Ready(()),
+            Progress::Until(due) if known.is_none_or(|known| due < known) => Poll::Ready(()),
+            Progress::Until(_) | Progress::Idle => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+async fn sweep_regularly(shard: Rc<RefCell<Shard>>, every: Duration) {
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        shard.borrow_mut().sweep();
+    }
+}
+
+/// Waits for the stop, lets everyone go, and returns when all are gone or time is up.
+async fn until_drained(shard: &RefCell<Shard>, mut drain: watch::Receiver<bool>, drain_max: Duration) {
+    // A sender that is gone means that the server is gone, which is a stop too.
+    let _stopped = drain.wait_for(|stop| *stop).await;
+    shard.borrow_mut().drain();
+    let deadline = Instant::now() + drain_max;
+    while !shard.borrow().is_empty() && Instant::now() < deadline {
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The host's side of the WIT package, generated.
+
+#![allow(missing_docs, unreachable_pub, clippy::all, rust_2018_idioms, reason = "generated code")]
+
+wasmtime::component::bindgen!({
+    path: "wit",
+    world: "message-filter-plugin",
+});

@@ -1,0 +1,232 @@
+//! JSON Web Tokens: from a token to a user.
+//!
+//! The algorithm is the key's, never the token's choice. The library checks signatures, audiences and issuers; times
+//! are checked here, because `exp` has no leeway and `nbf` and `iat` have one, which the library cannot tell apart.
+
+use std::collections::HashSet;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::config;
+use crate::ids::{UserId, check_id};
+use crate::message::Timestamp;
+
+/// Longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 8 << 10;
+
+/// Who a token speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// When the token stops speaking.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a token is not accepted. The client is told no more than whether it expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// It was good once.
+    #[error("the token has expired")]
+    Expired,
+    /// Not a token, or one of a kind that is not accepted.
+    #[error("the token is malformed")]
+    Malformed,
+    /// No configured key goes with it.
+    #[error("the token names no known key or algorithm")]
+    UnknownKey,
+    /// Signed by someone else, or changed since.
+    #[error("the token's signature is not valid")]
+    Signature,
+    /// A claim is missing or not what it must be.
+    #[error("the token's claims are not acceptable")]
+    Claims,
+}
+
+impl TokenError {
+    /// Every outcome of authentication that is not success.
+    pub const ALL: [Self; 5] = [Self::Expired, Self::Malformed, Self::UnknownKey, Self::Signature, Self::Claims];
+
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "bad_signature",
+            Self::Claims => "bad_claims",
+        }
+    }
+}
+
+/// Why a configured key cannot be used.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// The key's text cannot be had, or is of the wrong kind.
+    #[error("auth.keys[{index}]: {source}")]
+    Unreadable {
+        /// Which key.
+        index: usize,
+        /// Why.
+        source: config::KeyFault,
+    },
+    /// Not a key for that algorithm.
+    #[error("auth.keys[{index}]: not a key for {algorithm:?}: {source}")]
+    Unusable {
+        /// Which key.
+        index: usize,
+        /// For what it should be.
+        algorithm: config::Algorithm,
+        /// Why not.
+        source: jsonwebtoken::errors::Error,
+    },
+}
+
+struct Key {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    decoding: DecodingKey,
+}
+
+/// Judges tokens.
+pub struct Authenticator {
+    keys: Vec<Key>,
+    user_claim: String,
+    require_expiry: bool,
+    leeway_seconds: u64,
+    audiences: Option<HashSet<String>>,
+    issuers: Option<HashSet<String>>,
+}
+
+impl Authenticator {
+    /// Reads the configured keys.
+    ///
+    /// # Errors
+    ///
+    /// The first key that cannot be used.
+    pub fn new(auth: &config::Auth) -> Result<Self, KeyError> {
+        let keys = auth.keys.iter().enumerate().map(|(index, key)| read_key(index, key)).collect::<Result<_, _>>()?;
+        let set = |list: &[String]| (!list.is_empty()).then(|| list.iter().cloned().collect());
+        Ok(Self {
+            keys,
+            user_claim: auth.user_claim.clone(),
+            require_expiry: auth.require_expiry,
+            leeway_seconds: auth.leeway_seconds,
+            audiences: set(&auth.audiences),
+            issuers: set(&auth.issuers),
+        })
+    }
+
+    /// Who a token speaks for, now.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not accepted.
+    pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Malformed);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
+        // `crit` names extensions that must be understood; none is.
+        if header.crit.is_some() {
+            return Err(TokenError::Malformed);
+        }
+        // A `kid` that no key has is judged like none: the signature decides.
+        let kid = header.kid.as_deref().filter(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
+        let mut error = TokenError::UnknownKey;
+        for key in self.keys.iter().filter(|key| key.kid.as_deref() == kid && key.algorithm == header.alg) {
+            match jsonwebtoken::decode::<Map<String, Value>>(token, &key.decoding, &self.validation(key.algorithm)) {
+                Ok(token) => return self.identity(&token.claims, now),
+                Err(failure) => error = classify(&failure),
+            }
+        }
+        Err(error)
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = self.audiences.is_some();
+        validation.aud.clone_from(&self.audiences);
+        validation.iss.clone_from(&self.issuers);
+        let required = [("aud", self.audiences.is_some()), ("iss", self.issuers.is_some())];
+        validation.required_spec_claims = required.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| (*name).to_owned()).collect();
+        validation
+    }
+
+    fn identity(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Identity, TokenError> {
+        let leeway_ms = self.leeway_seconds.saturating_mul(1000);
+        let time = |name| claims.get(name).map(|value| milliseconds(value).ok_or(TokenError::Claims)).transpose();
+        let expires_at = time("exp")?;
+        if expires_at.is_none() && self.require_expiry {
+            return Err(TokenError::Claims);
+        }
+        if expires_at.is_some_and(|expiry| expiry <= now) {
+            return Err(TokenError::Expired);
+        }
+        for not_before in [time("nbf")?, time("iat")?].into_iter().flatten() {
+            if not_before > now.saturating_add(leeway_ms) {
+                return Err(TokenError::Claims);
+            }
+        }
+        let user = claims.get(&self.user_claim).and_then(Value::as_str).ok_or(TokenError::Claims)?;
+        check_id(user).map_err(|_| TokenError::Claims)?;
+        Ok(Identity { user: UserId::parse(user).map_err(|_| TokenError::Claims)?, expires_at })
+    }
+}
+
+/// A NumericDate as milliseconds. The largest means what it says: longer than anyone will wait.
+fn milliseconds(value: &Value) -> Option<Timestamp> {
+    match value.as_u64() {
+        Some(seconds) => Some(seconds.saturating_mul(1000)),
+        None => {
+            let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
+            let milliseconds = std::time::Duration::try_from_secs_f64(seconds).map_or(u128::MAX, |duration| duration.as_millis());
+            Some(Timestamp::try_from(milliseconds).unwrap_or(Timestamp::MAX))
+        }
+    }
+}
+
+fn classify(error: &jsonwebtoken::errors::Error) -> TokenError {
+    use jsonwebtoken::errors::ErrorKind;
+    match error.kind() {
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => TokenError::UnknownKey,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => TokenError::Claims,
+        _ => TokenError::Malformed,
+    }
+}
+
+fn library_algorithm(algorithm: config::Algorithm) -> Algorithm {
+    match algorithm {
+        config::Algorithm::HS256 => Algorithm::HS256,
+        config::Algorithm::HS384 => Algorithm::HS384,
+        config::Algorithm::HS512 => Algorithm::HS512,
+        config::Algorithm::RS256 => Algorithm::RS256,
+        config::Algorithm::RS384 => Algorithm::RS384,
+        config::Algorithm::RS512 => Algorithm::RS512,
+        config::Algorithm::PS256 => Algorithm::PS256,
+        config::Algorithm::PS384 => Algorithm::PS384,
+        config::Algorithm::PS512 => Algorithm::PS512,
+        config::Algorithm::ES256 => Algorithm::ES256,
+        config::Algorithm::ES384 => Algorithm::ES384,
+        config::Algorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+fn read_key(index: usize, key: &config::Key) -> Result<Key, KeyError> {
+    let material = key.material().map_err(|source| KeyError::Unreadable { index, source })?;
+    let text = material.reveal().as_bytes();
+    let algorithm = library_algorithm(key.algorithm);
+    let decoding = match algorithm {
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Ok(DecodingKey::from_secret(text)),
+        Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(text),
+        Algorithm::EdDSA => DecodingKey::from_ed_pem(text),
+        _ => DecodingKey::from_rsa_pem(text),
+    };
+    let decoding = decoding.map_err(|source| KeyError::Unusable { index, algorithm: key.algorithm, source })?;
+    Ok(Key { kid: key.kid.clone(), algorithm, decoding })
+}

@@ -1,0 +1,253 @@
+//! `auth`, after the token was accepted: the connection becomes its user's, and live in the user's rooms.
+//!
+//! Until all rooms have answered, whatever is published in those that have is held back, so that the client sees
+//! `auth-success` first, then what it missed, then what is new.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Asked, Errand, Peer, Pending, Relay, Ticket, Waiting};
+use crate::ids::{ConnectionId, ConnectionKey, RoomId};
+use crate::message::Timestamp;
+use crate::policy::Identity;
+use crate::store::{Answer, Entry, MembershipChange, Op};
+use crate::wire::dialect::Push;
+use crate::wire::encode::{self, AuthSuccess, Origin, RoomHead, RoomJoined, ServerInfo};
+use crate::wire::request::{AuthOptions, Since};
+use crate::wire::{CloseCode, ErrorCode, Refusal};
+
+/// What an acknowledgement promises here: the store keeps everything in this process' memory.
+const DURABILITY: &str = "memory";
+
+/// Someone whose token was accepted.
+pub struct Arrival {
+    /// Who, and until when.
+    pub identity: Identity,
+    /// What the client said of itself.
+    pub options: AuthOptions,
+    /// What it has seen.
+    pub since: Vec<(RoomId, Since)>,
+    /// Whether the connection had authenticated before and only brings a fresh token.
+    pub renewal: bool,
+}
+
+/// Rooms that are being entered.
+pub(super) struct Attachment {
+    expires_at: Option<Timestamp>,
+    rooms: Vec<Attaching>,
+    outstanding: usize,
+    recovers: bool,
+}
+
+struct Attaching {
+    room: RoomId,
+    asked_since: bool,
+    entry: Option<Box<Entry>>,
+}
+
+fn head(room: &RoomId, entry: &Entry) -> RoomHead {
+    RoomHead { conversation_id: room.clone(), epoch: entry.head.epoch().cloned(), seq: entry.head.seq() }
+}
+
+impl Relay {
+    /// Takes in a connection whose token was accepted. `auth-success` follows.
+    pub fn arrive(&mut self, asked: Asked, connection: ConnectionId, arrival: Arrival) {
+        let key = asked.key;
+        let user = arrival.identity.user.clone();
+        if !arrival.renewal {
+            let peer = Peer {
+                connection,
+                user: user.clone(),
+                device: arrival.options.device.clone(),
+                session: self.ids.session(),
+                dialect: arrival.options.encoding.dialect,
+                attach: arrival.options.attach,
+                pending: None,
+                outstanding: 0,
+                counted: false,
+                gone: false,
+            };
+            self.peers.insert(key, peer);
+            // From here on the connection hears of rooms that are joined elsewhere, so none can fall between this and
+            // the list that is about to be asked for.
+            self.users.entry(user.clone()).or_default().push(key);
+            self.hub.set_encoding(key, arrival.options.encoding);
+        }
+        self.hub.hold(key);
+        let op = if arrival.renewal { Op::RoomsOf { user } } else { Op::Arrive { user } };
+        self.ask(asked, Waiting::Arrive(Box::new(arrival)), op);
+    }
+
+    pub(super) fn arrived(&mut self, asked: Asked, arrival: Arrival, answer: Answer) {
+        let key = asked.key;
+        let Answer::Rooms(mut rooms) = answer else {
+            self.refuse(&asked, None, &Refusal::new(ErrorCode::LimitExceeded, "the user has as many connections as are allowed"));
+            self.hub.close(key, CloseCode::OverCapacity);
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.counted = true;
+        let (user, live) = (peer.user.clone(), peer.attach);
+        rooms.truncate(self.settings.rooms_per_connection_max);
+        let mut since: std::collections::HashMap<RoomId, Since> = arrival.since.into_iter().collect();
+        let recovers = live && !since.is_empty();
+        let attaching = |room: &RoomId| Attaching { room: room.clone(), asked_since: live && since.contains_key(room), entry: None };
+        let attachment = Attachment {
+            expires_at: arrival.identity.expires_at,
+            rooms: rooms.iter().map(attaching).collect(),
+            outstanding: rooms.len(),
+            recovers,
+        };
+        peer.pending = Some(Box::new(Pending { asked, waiting: Waiting::Attach(Box::new(attachment)) }));
+        if rooms.is_empty() {
+            self.all_attached(key);
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+        }
+        for (index, room) in rooms.into_iter().enumerate() {
+            let since = if live { since.remove(&room) } else { None };
+            let live = live && !self.hub.is_live(key, &room);
+            let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
+            self.submit(Op::Attach { room, user: user.clone(), since, live }, Some(ticket), false);
+        }
+    }
+
+    /// One of the rooms answered.
+    pub(super) fn attached(&mut self, key: ConnectionKey, index: usize, answer: Answer) {
+        let Some(attachment) = self.attachment(key) else { return };
+        attachment.outstanding -= 1;
+        let done = attachment.outstanding == 0;
+        if let (Answer::Entered(entry), Some(attaching)) = (answer, attachment.rooms.get_mut(index)) {
+            let (room, membership, live) = (attaching.room.clone(), entry.membership, entry.live_in.is_some());
+            attaching.entry = Some(entry);
+            if live {
+                self.hub.enter(key, &room, membership);
+            }
+        }
+        if done {
+            self.all_attached(key);
+        }
+    }
+
+    fn attachment(&mut self, key: ConnectionKey) -> Option<&mut Attachment> {
+        match self.peers.get_mut(&key)?.pending.as_deref_mut() {
+            Some(Pending { waiting: Waiting::Attach(attachment), .. }) => Some(attachment),
+            _ => None,
+        }
+    }
+
+    fn all_attached(&mut self, key: ConnectionKey) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(pending) = peer.pending.take() else { return };
+        let Pending { asked, waiting: Waiting::Attach(attachment) } = *pending else { return };
+        let heads: Vec<RoomHead> =
+            attachment.rooms.iter().filter_map(|attaching| attaching.entry.as_ref().map(|entry| head(&attaching.room, entry))).collect();
+        let success = AuthSuccess {
+            user_id: &peer.user,
+            session_id: &peer.session,
+            device_id: peer.device.as_ref(),
+            expires_at: attachment.expires_at,
+            server: ServerInfo {
+                name: "stentor",
+                version: env!("CARGO_PKG_VERSION"),
+                node: &self.settings.node,
+                durability: DURABILITY,
+            },
+            limits: self.settings.limits,
+            rooms: &heads,
+        };
+        let mut frames = vec![encode::reply("auth-success", asked.id.as_deref(), &success)];
+        if attachment.recovers {
+            let dialect = peer.dialect;
+            recovered(&attachment, dialect, self.settings.recover_bytes_max, &mut frames);
+        }
+        tracing::info!(conn = %peer.connection, user = %peer.user, rooms = heads.len(), "authenticated");
+        self.hub.release(key, frames);
+    }
+
+    /// The user joined a room on another connection; an attached one becomes live there too.
+    pub(super) fn follow(&mut self, key: ConnectionKey, change: &MembershipChange) {
+        let room_left = self.hub.room_count(key) < self.settings.rooms_per_connection_max;
+        let live = self.hub.is_live(key, &change.room);
+        let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.attach && !peer.gone) else { return };
+        // A connection that is just asking to join this room gets its answer, and needs no push.
+        let joining = matches!(peer.pending.as_deref(), Some(Pending { waiting: Waiting::Join { room }, .. }) if *room == change.room);
+        if live || joining || !room_left {
+            return;
+        }
+        peer.outstanding += 1;
+        let ticket = Ticket { shard: self.shard, key, errand: Errand::Follow { room: change.room.clone() } };
+        let op = Op::Attach { room: change.room.clone(), user: change.user.clone(), since: None, live: true };
+        self.submit(op, Some(ticket), false);
+    }
+
+    pub(super) fn followed(&mut self, key: ConnectionKey, room: &RoomId, answer: Answer) {
+        let Answer::Entered(entry) = answer else { return };
+        if self.hub.is_live(key, room) {
+            // It came in by another way meanwhile; the store must not count it twice.
+            if let Some(user) = self.user(key).cloned() {
+                self.submit(Op::Detach { room: room.clone(), user, membership: entry.membership }, None, false);
+            }
+            return;
+        }
+        self.hub.enter(key, room, entry.membership);
+        let Some(dialect) = self.peers.get(&key).map(|peer| peer.dialect) else { return };
+        let joined = RoomJoined { head: &head(room, &entry), recovered: false, messages: Vec::new(), members: entry.members };
+        self.hub.reply(key, encode::push(Push::RoomJoined, dialect, &joined));
+    }
+
+    /// The user left a room on another connection, or was removed.
+    pub(super) fn drop_membership(&mut self, key: ConnectionKey, change: &MembershipChange) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Left<'a> {
+            conversation_id: &'a RoomId,
+            reason: &'a str,
+        }
+        // A connection that joined again since then is live by a newer membership, and stays.
+        if self.hub.membership(key, &change.room).is_none_or(|membership| membership > change.membership) {
+            return;
+        }
+        self.end_live(key, &change.room);
+        let Some(dialect) = self.peers.get(&key).map(|peer| peer.dialect) else { return };
+        let left = Left { conversation_id: &change.room, reason: "left" };
+        self.hub.reply(key, encode::push(Push::RoomLeft, dialect, &left));
+    }
+}
+
+/// What was missed, as pushes; `resync` for a room of which that cannot be told or would be too much.
+fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: usize, frames: &mut Vec<Bytes>) {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Resync<'a> {
+        conversation_id: &'a RoomId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<&'a str>,
+        reason: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Flushed {
+        count: usize,
+    }
+    let (mut count, mut bytes) = (0, 0);
+    for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since) {
+        let Some(entry) = &attaching.entry else { continue };
+        let epoch = entry.head.epoch().map(|epoch| &**epoch);
+        let origin = Origin { room: &attaching.room, epoch };
+        let cost: usize = entry.missed.iter().flatten().map(|event| event.cost_bytes()).sum();
+        match &entry.missed {
+            Some(events) if bytes_max == 0 || bytes + cost <= bytes_max => {
+                bytes += cost;
+                count += events.len();
+                frames.extend(events.iter().map(|event| encode::queued_event(origin, event, dialect)));
+            }
+            missed => {
+                let reason = if missed.is_some() { "too_much" } else { "unrecoverable" };
+                frames.push(encode::push(Push::Resync, dialect, &Resync { conversation_id: &attaching.room, epoch, reason }));
+            }
+        }
+    }
+    frames.push(encode::push(Push::QueueFlushed, dialect, &Flushed { count }));
+}

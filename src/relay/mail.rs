@@ -1,0 +1,77 @@
+//! What shards send each other.
+//!
+//! A shard's mailbox needs no bound of its own: a connection has at most one request under way, so what is in a mailbox
+//! is bounded by the connections there are and the rooms each may be live in.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Ticket;
+use crate::ids::{ConnectionKey, RoomId, ShardId};
+use crate::store::{Answer, MembershipChange, Op};
+use crate::wire::Frame;
+
+/// One thing that a shard tells another.
+#[derive(Debug)]
+pub enum Mail {
+    /// An operation that the receiver owns.
+    Op {
+        /// The operation.
+        op: Op,
+        /// Where its answer goes.
+        ticket: Option<Ticket>,
+        /// Whether the asking connection does not want the push it causes.
+        no_echo: bool,
+        /// Which shard asks.
+        from: ShardId,
+    },
+    /// The answer to an operation that the receiver asked for.
+    Answer {
+        /// For whom.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A push for the receiver's live members of a room.
+    Push {
+        /// Which room.
+        room: RoomId,
+        /// The push.
+        frame: Arc<Frame>,
+        /// The receiver's connection that does not want it.
+        except: Option<ConnectionKey>,
+    },
+    /// A membership that began or ended.
+    Change(MembershipChange),
+}
+
+/// The way to every shard.
+#[derive(Clone)]
+pub struct Mailboxes(Arc<[mpsc::UnboundedSender<Mail>]>);
+
+impl Mailboxes {
+    /// Mailboxes for a number of shards, with what comes out of each.
+    pub fn new(shards: u16) -> (Self, Vec<mpsc::UnboundedReceiver<Mail>>) {
+        #[expect(clippy::disallowed_methods, reason = "bounded by what may be under way, see the module's documentation")]
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+        (Self(senders.into()), receivers)
+    }
+
+    /// How many shards there are.
+    pub(super) fn count(&self) -> u16 {
+        u16::try_from(self.0.len()).unwrap_or(u16::MAX)
+    }
+
+    /// All shards but one.
+    pub(super) fn others(&self, but: ShardId) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.count()).map(ShardId).filter(move |shard| *shard != but)
+    }
+
+    /// Sends. A shard that has stopped gets nothing any more, which is what stopping means.
+    pub(super) fn send(&self, shard: ShardId, mail: Mail) {
+        if let Some(mailbox) = self.0.get(usize::from(shard.0)) {
+            let _stopped = mailbox.send(mail);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `send-message`, `edit-message` and `delete-message`.
+//!
+//! A sender's membership is checked before the plugins are asked, and the plugins before the store: a connection that
+//! is live in the room belongs to a member, any other has to be looked up first.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Asked, Relay, Waiting, wall_clock};
+use crate::ids::{MessageId, RoomId, UserId};
+use crate::message::Seq;
+use crate::policy::{Body, Filtered, Question};
+use crate::store::{Answer, Draft, Op, Receipt};
+use crate::wire::encode::MessageAck;
+use crate::wire::request::Send;
+use crate::wire::{ErrorCode, Refusal};
+
+/// A message or an edit that was not stored yet.
+pub(super) struct Attempt {
+    room: RoomId,
+    user: UserId,
+    change: Change,
+}
+
+enum Change {
+    New { draft: Draft, no_echo: bool },
+    Edit { message_id: MessageId, content: Arc<RawValue>, if_version: Option<u64> },
+}
+
+/// Owned JSON that several may hold.
+fn shared(content: &RawValue) -> Arc<RawValue> {
+    Arc::from(content.to_owned())
+}
+
+impl Relay {
+    pub(super) fn send(&mut self, asked: Asked, send: Send<'_>) {
+        let Some(peer) = self.peers.get(&asked.key) else { return };
+        let draft = Draft {
+            device: peer.device.clone(),
+            temp_id: send.temp_id.map(|text| text.into_owned().into()),
+            message_type: send.message_type.into(),
+            content: shared(send.content),
+            reply_to: send.reply_to.map(|text| text.into_owned().into()),
+        };
+        let attempt = Attempt { room: send.room, user: peer.user.clone(), change: Change::New { draft, no_echo: send.no_echo } };
+        self.attempt(asked, attempt);
+    }
+
+    pub(super) fn edit(&mut self, asked: Asked, room: RoomId, message_id: MessageId, content: &RawValue, if_version: Option<u64>) {
+        let Some(user) = self.user(asked.key).cloned() else { return };
+        self.attempt(asked, Attempt { room, user, change: Change::Edit { message_id, content: shared(content), if_version } });
+    }
+
+    fn attempt(&mut self, asked: Asked, attempt: Attempt) {
+        if self.hub.is_live(asked.key, &attempt.room) {
+            self.filter(asked, attempt);
+            return;
+        }
+        let op = Op::IsMember { room: attempt.room.clone(), user: attempt.user.clone() };
+        self.ask(asked, Waiting::Membership(Box::new(attempt)), op);
+    }
+
+    pub(super) fn membership_known(&mut self, asked: Asked, attempt: Attempt, answer: &Answer) {
+        if matches!(answer, Answer::Member) {
+            self.filter(asked, attempt);
+        } else {
+            self.refuse_answer(&asked, &attempt.room, answer);
+        }
+    }
+
+    /// Asks the plugins, once, on the shard where the message came in.
+    fn filter(&mut self, asked: Asked, mut attempt: Attempt) {
+        if self.chain.is_empty() {
+            self.store_attempt(asked, attempt);
+            return;
+        }
+        let (event, body) = match &attempt.change {
+            Change::New { draft, .. } => {
+                let message_type = Some(Cow::Borrowed(&*draft.message_type));
+                let reply_to = draft.reply_to.as_deref();
+                ("message-new", Body { message_type, message_id: None, content: Cow::Borrowed(&*draft.content), reply_to })
+            }
+            Change::Edit { message_id, content, .. } => {
+                let message_id = Some(message_id.as_str());
+                ("message-edited", Body { message_type: None, message_id, content: Cow::Borrowed(&**content), reply_to: None })
+            }
+        };
+        let connection = self.connection_id(asked.key);
+        let question = Question { connection, subject: attempt.user.as_str(), room: attempt.room.as_str(), event };
+        match self.chain.filter(&question, body) {
+            Filtered::Accepted => self.store_attempt(asked, attempt),
+            Filtered::Replaced { message_type, content } => {
+                attempt.change.replace(message_type, content.into());
+                self.store_attempt(asked, attempt);
+            }
+            Filtered::Rejected { plugin, code, message } => {
+                let refusal = Refusal {
+                    reason: Some(code.into()),
+                    plugin: Some(plugin),
+                    ..Refusal::new(ErrorCode::Rejected, message)
+                };
+                self.refuse(&asked, Some(&attempt.room), &refusal);
+            }
+            Filtered::Discarded => self.pretend(&asked, &attempt),
+            Filtered::Unavailable { plugin } => {
+                let refusal =
+                    Refusal { plugin: Some(plugin), ..Refusal::new(ErrorCode::PolicyUnavailable, "a plugin that must decide this has failed") };
+                self.refuse(&asked, Some(&attempt.room), &refusal);
+            }
+        }
+    }
+
+    fn store_attempt(&mut self, asked: Asked, attempt: Attempt) {
+        let Attempt { room, user, change } = attempt;
+        match change {
+            Change::New { draft, no_echo } => {
+                let waiting = Waiting::Append { room: room.clone(), temp_id: draft.temp_id.clone() };
+                self.ask_except(asked, waiting, Op::Append { room, user, draft }, no_echo);
+            }
+            Change::Edit { message_id, content, if_version } => {
+                let waiting = Waiting::Edit { room: room.clone(), message_id: message_id.clone() };
+                self.ask(asked, waiting, Op::Edit { room, user, message_id, content, if_version });
+            }
+        }
+    }
+
+    /// Answers a message that a plugin discarded as if it had been sent. Nothing was stored, so there is no `seq`.
+    fn pretend(&mut self, asked: &Asked, attempt: &Attempt) {
+        match &attempt.change {
+            Change::New { draft, .. } => {
+                let message_id = self.ids.message();
+                let receipt = Receipt { message_id, log: None, sent_at: wall_clock(), duplicate: false };
+                self.acknowledge(asked, &attempt.room, draft.temp_id.as_deref(), &receipt);
+            }
+            Change::Edit { message_id, .. } => self.ok(asked, &Done { message_id, version: None, seq: None }),
+        }
+    }
+
+    fn acknowledge(&mut self, asked: &Asked, room: &RoomId, temp_id: Option<&str>, receipt: &Receipt) {
+        let (epoch, seq) = receipt.log.as_ref().map(|(epoch, seq)| (&**epoch, *seq)).unzip();
+        let ack = MessageAck {
+            temp_id,
+            message_id: Some(&receipt.message_id),
+            conversation_id: room,
+            seq,
+            epoch,
+            sent_at: receipt.sent_at,
+            duplicate: receipt.duplicate,
+        };
+        self.reply(asked, "message-ack", &ack);
+    }
+
+    pub(super) fn appended(&mut self, asked: &Asked, room: &RoomId, temp_id: Option<&str>, answer: Answer) {
+        let Answer::Appended(receipt) = answer else {
+            self.refuse_answer(asked, room, &answer);
+            return;
+        };
+        if !receipt.duplicate {
+            self.metrics.messages_stored.increment(1);
+        }
+        self.acknowledge(asked, room, temp_id, &receipt);
+    }
+
+    pub(super) fn edited(&mut self, asked: &Asked, room: &RoomId, message_id: &MessageId, answer: &Answer) {
+        match answer {
+            Answer::Edited { version, seq } => {
+                self.ok(asked, &Done { message_id, version: Some(*version), seq: Some(*seq) });
+            }
+            _ => self.refuse_answer(asked, room, answer),
+        }
+    }
+
+    pub(super) fn delete(&mut self, asked: Asked, room: RoomId, message_id: MessageId) {
+        let Some(user) = self.user(asked.key).cloned() else { return };
+        let op = Op::Delete { room: room.clone(), user, message_id: message_id.clone() };
+        self.ask(asked, Waiting::Delete { room, message_id }, op);
+    }
+
+    pub(super) fn deleted(&mut self, asked: &Asked, room: &RoomId, message_id: &MessageId, answer: &Answer) {
+        match answer {
+            Answer::Deleted { seq } => self.ok(asked, &Done { message_id, version: None, seq: Some(*seq) }),
+            _ => self.refuse_answer(asked, room, answer),
+        }
+    }
+}
+
+impl Change {
+    fn replace(&mut self, new_type: Option<String>, new_content: Arc<RawValue>) {
+        match self {
+            Self::New { draft, .. } => {
+                draft.content = new_content;
+                if let Some(new_type) = new_type {
+                    draft.message_type = new_type.into();
+                }
+            }
+            Self::Edit { content, .. } => *content = new_content,
+        }
+    }
+}
+
+/// Data of `ok` for a changed message.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done<'a> {
+    message_id: &'a MessageId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
+}

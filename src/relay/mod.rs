@@ -1,0 +1,430 @@
+//! The verbs: what happens when someone asks for something. Read this folder to know the product.
+//!
+//! One relay belongs to one shard and is called by that shard alone. A verb checks, asks the plugins, submits an
+//! operation to the store and remembers what it is waiting for; when the answer comes, at once or later, from this shard
+//! or another, the verb's second half replies. Nothing here waits, so nothing here is `async`. A connection has at most
+//! one request under way, which keeps its requests in order and bounds everything that is on its way between shards.
+//!
+//! The relay must not know sockets, handshakes or WebSocket frames: it hands finished frames to the hub.
+
+mod attach;
+mod errand;
+mod join;
+mod mail;
+mod messages;
+mod peer;
+mod read;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use smallvec::SmallVec;
+
+pub use attach::Arrival;
+pub use errand::Ticket;
+use errand::Errand;
+pub use mail::{Mail, Mailboxes};
+use peer::{Peer, Pending, Waiting};
+
+use crate::hub::{self, Hub};
+use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
+use crate::message::Timestamp;
+use crate::metrics::Metrics;
+use crate::policy::Chain;
+use crate::store::{Answer, MembershipChange, Op, Outcome, Partition, owner_of};
+use crate::wire::encode::{self, LimitsInfo};
+use crate::wire::request::Request;
+use crate::wire::{ErrorCode, Refusal};
+
+/// What the verbs need to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This process, as clients see it.
+    pub node: Arc<str>,
+    /// What clients are told they may do.
+    pub limits: LimitsInfo,
+    /// Rooms in which one connection may be live.
+    pub rooms_per_connection_max: usize,
+    /// Bytes that one `auth` may bring back, over all rooms.
+    pub recover_bytes_max: usize,
+}
+
+/// One shard's verbs, with everything they act on.
+pub struct Relay {
+    shard: ShardId,
+    settings: Arc<Settings>,
+    /// Who is live here.
+    pub hub: Hub,
+    store: Partition,
+    chain: Chain,
+    mailboxes: Mailboxes,
+    metrics: Arc<Metrics>,
+    ids: IdSource,
+    peers: HashMap<ConnectionKey, Peer>,
+    /// Each user's connections on this shard.
+    users: HashMap<UserId, SmallVec<[ConnectionKey; 1]>>,
+    /// What was last told to the metrics.
+    reported: crate::store::Usage,
+    reported_waiting: (usize, usize),
+}
+
+/// The parts of a relay that are made elsewhere.
+pub struct Parts {
+    /// Which shard it is for.
+    pub shard: ShardId,
+    /// From the configuration.
+    pub settings: Arc<Settings>,
+    /// Bounds on delivery.
+    pub hub: hub::Limits,
+    /// This shard's part of the store.
+    pub store: Partition,
+    /// This shard's plugins.
+    pub chain: Chain,
+    /// The way to the other shards.
+    pub mailboxes: Mailboxes,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The time, as the protocol tells it.
+pub fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::try_from(since_epoch.as_millis()).unwrap_or(Timestamp::MAX)
+}
+
+impl Relay {
+    /// A relay without connections.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            shard: parts.shard,
+            settings: parts.settings,
+            hub: Hub::new(parts.hub),
+            store: parts.store,
+            chain: parts.chain,
+            mailboxes: parts.mailboxes,
+            metrics: parts.metrics,
+            ids: IdSource::default(),
+            peers: HashMap::new(),
+            users: HashMap::new(),
+            reported: crate::store::Usage::default(),
+            reported_waiting: (0, 0),
+        }
+    }
+
+    /// Who a connection belongs to, once it is authenticated.
+    pub fn user(&self, key: ConnectionKey) -> Option<&UserId> {
+        self.peers.get(&key).map(|peer| &peer.user)
+    }
+
+    /// Whether a connection's request is still under way. Its next one has to wait.
+    pub fn is_waiting(&self, key: ConnectionKey) -> bool {
+        self.peers.get(&key).is_some_and(|peer| peer.pending.is_some())
+    }
+
+    /// Carries out an authenticated connection's request.
+    pub fn request(&mut self, key: ConnectionKey, id: Option<&str>, event: &'static str, request: Request<'_>) {
+        let asked = Asked { key, id: id.map(Box::from), event };
+        match request {
+            // The session answers these two itself: they need no room.
+            Request::Auth(_) | Request::Heartbeat => {}
+            Request::Join { room, since } => self.join(asked, room, since),
+            Request::Leave { room } => self.leave(asked, room),
+            Request::OnlineUsers { room } => self.online_users(asked, room),
+            Request::History { room, page } => self.history(asked, room, page),
+            Request::Send(send) => self.send(asked, send),
+            Request::Edit { room, message_id, content, if_version } => self.edit(asked, room, message_id, content, if_version),
+            Request::Delete { room, message_id } => self.delete(asked, room, message_id),
+        }
+    }
+
+    /// Tells a client that it does not get what it asked for.
+    pub fn refuse(&mut self, asked: &Asked, room: Option<&RoomId>, refusal: &Refusal) {
+        self.metrics.errors.count(refusal.code.name());
+        let peer = self.peers.get(&asked.key);
+        tracing::info!(
+            conn = peer.map(|peer| tracing::field::display(peer.connection)),
+            user = peer.map(|peer| tracing::field::display(&peer.user)),
+            room = room.map(tracing::field::display),
+            event = asked.event,
+            code = refusal.code.name(),
+            reason = refusal.reason.as_deref(),
+            plugin = refusal.plugin.as_deref(),
+            "refused"
+        );
+        self.hub.reply(asked.key, encode::refusal(refusal, asked.id.as_deref(), Some(asked.event)));
+    }
+
+    /// A reply that is sent whether or not the request had an `id`.
+    fn reply(&mut self, asked: &Asked, event: &str, data: &impl Serialize) {
+        self.hub.reply(asked.key, encode::reply(event, asked.id.as_deref(), data));
+    }
+
+    /// `ok`, which only a request with an `id` gets.
+    fn ok(&mut self, asked: &Asked, data: &impl Serialize) {
+        if asked.id.is_some() {
+            self.reply(asked, "ok", data);
+        }
+    }
+
+    /// Remembers what a connection waits for, and submits the operation that will answer it.
+    fn ask(&mut self, asked: Asked, waiting: Waiting, op: Op) {
+        let key = asked.key;
+        self.ask_except(asked, waiting, op, false);
+        debug_assert!(self.peers.contains_key(&key) || self.peers.is_empty() || !self.is_waiting(key));
+    }
+
+    /// As [`Relay::ask`]; with `no_echo` the event it causes is not pushed to the asking connection.
+    fn ask_except(&mut self, asked: Asked, waiting: Waiting, op: Op, no_echo: bool) {
+        let Some(peer) = self.peers.get_mut(&asked.key) else { return };
+        let ticket = Ticket { shard: self.shard, key: asked.key, errand: Errand::Request };
+        peer.pending = Some(Box::new(Pending { asked, waiting }));
+        peer.outstanding += 1;
+        self.submit(op, Some(ticket), no_echo);
+    }
+
+    /// Hands an operation to its owner.
+    fn submit(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool) {
+        let owner = owner_of(op.owner(), self.mailboxes.count());
+        if owner == self.shard {
+            self.execute(op, ticket, no_echo, self.shard);
+        } else {
+            self.mailboxes.send(owner, Mail::Op { op, ticket, no_echo, from: self.shard });
+        }
+    }
+
+    /// Carries out an operation that this shard owns, and passes on what it led to.
+    ///
+    /// The order matters: an event is published before the answer, so that whoever becomes live by the answer does not
+    /// get it; and a change of membership is told after the answer, so that the asking connection knows it first.
+    fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
+        let Outcome { answer, feed, forward, change } = self.store.apply(op, from, wall_clock());
+        if let Some(feed) = feed {
+            let except = ticket.as_ref().filter(|_| no_echo).map(|ticket| (ticket.shard, ticket.key));
+            self.publish(&feed, except);
+        }
+        if let (Some(answer), Some(ticket)) = (answer, ticket) {
+            if ticket.shard == self.shard {
+                self.answered(ticket, answer);
+            } else {
+                self.mailboxes.send(ticket.shard, Mail::Answer { ticket, answer });
+            }
+        }
+        if let Some(op) = forward {
+            self.submit(op, None, false);
+        }
+        if let Some(change) = change {
+            for shard in self.mailboxes.others(self.shard) {
+                self.mailboxes.send(shard, Mail::Change(change.clone()));
+            }
+            self.membership_changed(&change);
+        }
+    }
+
+    /// Encodes an event, once, and hands it to every shard where someone is live in its room.
+    fn publish(&mut self, feed: &crate::store::Feed, except: Option<(ShardId, ConnectionKey)>) {
+        let origin = encode::Origin { room: &feed.room, epoch: feed.epoch.as_deref() };
+        let frame = Arc::new(encode::event(origin, &feed.event));
+        let except_on = |shard| except.filter(|(home, _)| *home == shard).map(|(_, key)| key);
+        for shard in self.mailboxes.others(self.shard).filter(|shard| feed.shards & (1 << shard.0) != 0) {
+            let push = Mail::Push { room: feed.room.clone(), frame: Arc::clone(&frame), except: except_on(shard) };
+            self.mailboxes.send(shard, push);
+        }
+        self.deliver(&feed.room, frame, except_on(self.shard));
+    }
+
+    fn deliver(&mut self, room: &RoomId, frame: Arc<crate::wire::Frame>, except: Option<ConnectionKey>) {
+        let recipients = self.hub.publish(room, frame, except, Instant::now());
+        if recipients > 0 {
+            self.metrics.fanout_recipients.record(u32::try_from(recipients).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Takes what another shard sent.
+    pub fn receive(&mut self, mail: Mail) {
+        match mail {
+            Mail::Op { op, ticket, no_echo, from } => self.execute(op, ticket, no_echo, from),
+            Mail::Answer { ticket, answer } => self.answered(ticket, answer),
+            Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
+            Mail::Change(change) => self.membership_changed(&change),
+        }
+    }
+
+    /// The second half of whatever was asked for.
+    fn answered(&mut self, ticket: Ticket, answer: Answer) {
+        let key = ticket.key;
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.outstanding -= 1;
+        if peer.gone {
+            self.answered_too_late(&ticket, &answer);
+            return;
+        }
+        match ticket.errand {
+            Errand::Request => {
+                let Some(pending) = peer.pending.take() else { return };
+                let Pending { asked, waiting } = *pending;
+                self.finish(asked, waiting, answer);
+            }
+            Errand::Attach { index } => self.attached(key, index, answer),
+            Errand::Follow { room } => self.followed(key, &room, answer),
+        }
+        if !self.is_waiting(key)
+            && let Some(connection) = self.hub.connection(key)
+        {
+            connection.wake();
+        }
+    }
+
+    /// Which second half belongs to which first.
+    fn finish(&mut self, asked: Asked, waiting: Waiting, answer: Answer) {
+        match waiting {
+            Waiting::Arrive(arrival) => self.arrived(asked, *arrival, answer),
+            Waiting::Reserve { room, since } => self.reserved(asked, room, since, answer),
+            Waiting::Join { room } => self.joined(&asked, &room, answer),
+            Waiting::Leave { room } => self.left(&asked, &room, &answer),
+            Waiting::Membership(attempt) => self.membership_known(asked, *attempt, &answer),
+            Waiting::Append { room, temp_id } => self.appended(&asked, &room, temp_id.as_deref(), answer),
+            Waiting::Edit { room, message_id } => self.edited(&asked, &room, &message_id, &answer),
+            Waiting::Delete { room, message_id } => self.deleted(&asked, &room, &message_id, &answer),
+            Waiting::History { room } => self.messages_read(&asked, &room, answer),
+            Waiting::OnlineUsers { room } => self.online_users_read(&asked, &room, answer),
+            Waiting::Attach(_) => {}
+        }
+    }
+
+    /// What the store says that no verb has a better answer to.
+    fn refuse_answer(&mut self, asked: &Asked, room: &RoomId, answer: &Answer) {
+        let refusal = match answer {
+            Answer::NotAMember => Refusal::not_a_member(),
+            Answer::MessageNotFound => Refusal::new(ErrorCode::MessageNotFound, "there is no such message"),
+            Answer::Forbidden => Refusal::new(ErrorCode::Forbidden, "only its author may change a message"),
+            Answer::EditConflict { version } => {
+                Refusal::new(ErrorCode::EditConflict, format!("the message is at version {version}"))
+            }
+            _ => Refusal::new(ErrorCode::StoreUnavailable, "the store did not answer the question"),
+        };
+        self.refuse(asked, Some(room), &refusal);
+    }
+
+    /// A membership began or ended somewhere: the user's other connections here follow.
+    fn membership_changed(&mut self, change: &MembershipChange) {
+        for key in self.users.get(&change.user).cloned().unwrap_or_default() {
+            if change.joined {
+                self.follow(key, change);
+            } else {
+                self.drop_membership(key, change);
+            }
+        }
+    }
+
+    /// Forgets a connection that ended. What it still waits for is undone when the answer comes.
+    pub fn depart(&mut self, key: ConnectionKey) {
+        for room in self.hub.rooms_of(key) {
+            self.end_live(key, &room);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.gone = true;
+        peer.pending = None;
+        let user = peer.user.clone();
+        let counted = peer.counted;
+        let outstanding = peer.outstanding;
+        if let Some(keys) = self.users.get_mut(&user) {
+            keys.retain(|known| *known != key);
+            if keys.is_empty() {
+                self.users.remove(&user);
+            }
+        }
+        if outstanding == 0 {
+            self.peers.remove(&key);
+        }
+        if counted {
+            self.submit(Op::Depart { user }, None, false);
+        }
+    }
+
+    /// Ends a connection's being live in a room, here and in the store.
+    fn end_live(&mut self, key: ConnectionKey, room: &RoomId) {
+        let Some(membership) = self.hub.membership(key, room) else { return };
+        self.hub.leave(key, room);
+        if let Some(user) = self.user(key).cloned() {
+            self.submit(Op::Detach { room: room.clone(), user, membership }, None, false);
+        }
+    }
+
+    fn answered_too_late(&mut self, ticket: &Ticket, answer: &Answer) {
+        let Some(peer) = self.peers.get(&ticket.key) else { return };
+        let user = peer.user.clone();
+        let last = peer.outstanding == 0;
+        if last {
+            self.peers.remove(&ticket.key);
+        }
+        match (&ticket.errand, answer) {
+            (_, Answer::Entered(entry)) => {
+                if let Some(room) = entry.live_in.clone() {
+                    self.submit(Op::Detach { room, user, membership: entry.membership }, None, false);
+                }
+            }
+            (Errand::Request, Answer::Rooms(_)) => self.submit(Op::Depart { user }, None, false),
+            _ => {}
+        }
+    }
+
+    /// Looks after what changes with time alone. To be called now and then.
+    pub fn sweep(&mut self) {
+        self.hub.sweep(Instant::now());
+        self.store.sweep(wall_clock());
+        self.report();
+    }
+
+    /// Tells the metrics what changed since the last time.
+    pub fn report(&mut self) {
+        let stats = self.hub.take_stats();
+        let metrics = &self.metrics;
+        metrics.deliveries.increment(stats.deliveries);
+        metrics.deliveries_dropped.increment(stats.dropped);
+        metrics.writes.increment(stats.writes);
+        metrics.sent_bytes.increment(stats.bytes);
+        metrics.flush_passes.increment(stats.passes);
+        metrics.slow_consumers.increment(stats.slow_consumers);
+        let usage = self.store.usage();
+        let before = std::mem::replace(&mut self.reported, usage);
+        change(&metrics.store_rooms, before.rooms, usage.rooms);
+        change(&metrics.store_events, before.events, usage.events);
+        change(&metrics.store_bytes, before.bytes, usage.bytes);
+        change(&metrics.store_dedup_entries, before.dedup_entries, usage.dedup_entries);
+        let waiting = self.hub.waiting();
+        let before = std::mem::replace(&mut self.reported_waiting, waiting);
+        change(&metrics.outbox_bytes, before.0, waiting.0);
+        change(&metrics.outbox_connections, before.1, waiting.1);
+    }
+
+    /// Lets the plugins end in good order.
+    pub fn retire(&mut self) {
+        self.chain.retire();
+    }
+
+    fn connection_id(&self, key: ConnectionKey) -> ConnectionId {
+        self.peers.get(&key).map_or(ConnectionId(0), |peer| peer.connection)
+    }
+}
+
+/// Moves a gauge that all shards share by what changed on this one.
+fn change(gauge: &metrics::Gauge, before: usize, now: usize) {
+    if now >= before {
+        gauge.increment((now - before) as f64);
+    } else {
+        gauge.decrement((before - now) as f64);
+    }
+}
+
+/// A request that is to be answered: by whom it was made, under which id, and for what.
+#[derive(Debug)]
+pub struct Asked {
+    /// The connection.
+    pub key: ConnectionKey,
+    /// The request's id, as it came.
+    pub id: Option<Box<str>>,
+    /// The request's event, as it is logged.
+    pub event: &'static str,
+}

@@ -1,0 +1,116 @@
+//! The life of connections: from the handshake to the last byte.
+//!
+//! `state` is what may happen when: a pure state machine without sockets or clocks. `driver` is what happens: it takes a
+//! connection's messages, asks the state machine, and calls the relay. A session knows tokens and requests; it must not
+//! know how bytes become messages (that is the net's) or what requests mean (that is the relay's).
+
+mod driver;
+mod state;
+
+use std::any::Any;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use state::Settings as StateSettings;
+use state::State;
+
+use crate::ids::{ConnectionId, ConnectionKey, ShardId};
+use crate::message::Timestamp;
+use crate::metrics::Metrics;
+use crate::policy::{Authenticator, Identity};
+use crate::relay::Relay;
+use crate::wire::Refusal;
+use crate::wire::request::AuthOptions;
+
+/// What all sessions of a server share.
+pub struct Settings {
+    /// Limits and times.
+    pub state: StateSettings,
+    /// Time over which connections are told to go when the server stops.
+    pub drain: Duration,
+}
+
+/// What the handshake found out about a connection.
+pub struct Opening {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// Who it is, if it brought a good token.
+    pub identity: Option<Identity>,
+    /// What it said of itself in its query string, or why that makes no sense.
+    pub options: Result<AuthOptions, Refusal>,
+    /// Whether there is no room for it, so that it is to be told and closed.
+    pub over_capacity: bool,
+    /// Held as long as the connection lives.
+    pub admission: Box<dyn Any>,
+}
+
+/// One connection's session.
+struct Session {
+    key: ConnectionKey,
+    connection: ConnectionId,
+    state: State,
+    /// Requests of a message whose earlier request is still under way.
+    rest: Option<Box<str>>,
+    /// Whether the relay was told that the connection ended.
+    departed: bool,
+    /// When a stopping server closes it.
+    leaves_at: Option<Instant>,
+    _admission: Box<dyn Any>,
+}
+
+/// One shard's sessions, with the relay they call.
+pub struct Shard {
+    shard: ShardId,
+    settings: Arc<Settings>,
+    authenticator: Arc<Authenticator>,
+    metrics: Arc<Metrics>,
+    /// The verbs.
+    pub relay: Relay,
+    /// By slot.
+    sessions: Vec<Option<Session>>,
+    opened: u64,
+    open: usize,
+    draining: bool,
+    /// Where sockets are read into: one for all connections, taken out while it is in use.
+    pub scratch: Vec<u8>,
+}
+
+/// Bytes read from a socket at once.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(shard: ShardId, settings: Arc<Settings>, authenticator: Arc<Authenticator>, relay: Relay, metrics: Arc<Metrics>) -> Self {
+        Self {
+            shard,
+            settings,
+            authenticator,
+            metrics,
+            relay,
+            sessions: Vec::new(),
+            opened: 0,
+            open: 0,
+            draining: false,
+            scratch: vec![0; SCRATCH_BYTES],
+        }
+    }
+
+    /// Whether no connection is left.
+    pub fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    fn session(&mut self, key: ConnectionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.slot as usize)?.as_mut().filter(|session| session.key == key)
+    }
+
+    fn connection_id(&mut self, key: ConnectionKey) -> ConnectionId {
+        self.session(key).map_or(ConnectionId(0), |session| session.connection)
+    }
+}
+
+/// How long until a wall-clock time, and none if it has passed.
+fn until(time: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_millis(time.saturating_sub(now))
+}

@@ -1,0 +1,194 @@
+//! A room's log: events in order, without holes, from the first that is still kept to the head.
+//!
+//! Events are shared with whoever delivers them, so an event is never changed in place: deleting a message puts
+//! redacted copies where its content stood.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::ids::MessageId;
+use crate::message::{Event, EventKind, Message, Seq, Timestamp};
+use crate::store::Class;
+use crate::wire::request::{Page, PageFrom, Since};
+
+/// The log of one room.
+pub(super) struct Log {
+    epoch: Arc<str>,
+    /// `seq` of the first event that is kept, or of the next one when none is.
+    first: Seq,
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    /// Where the messages that are kept stand.
+    messages: HashMap<MessageId, Standing>,
+}
+
+/// Where a message and its edits stand.
+struct Standing {
+    seq: Seq,
+    edits: Vec<Seq>,
+}
+
+impl Log {
+    pub(super) fn new(epoch: Arc<str>) -> Self {
+        Self { epoch, first: 1, events: VecDeque::new(), bytes: 0, messages: HashMap::new() }
+    }
+
+    pub(super) fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    /// `seq` of the last event ever appended; 0 before the first.
+    pub(super) fn head(&self) -> Seq {
+        self.first + self.events.len() as Seq - 1
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, seq: Seq) -> Option<&Arc<Event>> {
+        let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
+        self.events.get(index)
+    }
+
+    pub(super) fn append(&mut self, kind: EventKind) -> Arc<Event> {
+        let seq = self.head() + 1;
+        let event = Arc::new(Event { seq: Some(seq), kind });
+        match &event.kind {
+            EventKind::MessageNew(message) => {
+                self.messages.insert(message.message_id.clone(), Standing { seq, edits: Vec::new() });
+            }
+            EventKind::MessageEdited(message) => {
+                if let Some(standing) = self.messages.get_mut(&message.message_id) {
+                    standing.edits.push(seq);
+                }
+            }
+            EventKind::MessageDeleted { .. } | EventKind::MemberJoined { .. } | EventKind::MemberLeft { .. } => {}
+        }
+        self.bytes += event.cost_bytes();
+        self.events.push_back(Arc::clone(&event));
+        event
+    }
+
+    /// A message in its present state.
+    pub(super) fn message(&self, id: &MessageId) -> Option<&Message> {
+        let standing = self.messages.get(id)?;
+        let latest = standing.edits.last().copied().unwrap_or(standing.seq);
+        match &self.get(latest)?.kind {
+            EventKind::MessageNew(message) | EventKind::MessageEdited(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Takes a message's content out of every event that carries it.
+    pub(super) fn redact(&mut self, id: &MessageId, deleted_at: Timestamp) {
+        let Some(standing) = self.messages.get(id) else { return };
+        let places: Vec<Seq> = std::iter::once(standing.seq).chain(standing.edits.iter().copied()).collect();
+        for seq in places {
+            let Some(slot) = seq.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()).and_then(|index| self.events.get_mut(index))
+            else {
+                continue;
+            };
+            let mut event = Event::clone(slot);
+            if let EventKind::MessageNew(message) | EventKind::MessageEdited(message) = &mut event.kind {
+                message.content = None;
+                message.deleted_at = Some(deleted_at);
+            }
+            self.bytes = self.bytes - slot.cost_bytes() + event.cost_bytes();
+            *slot = Arc::new(event);
+        }
+    }
+
+    pub(super) fn drop_first(&mut self) {
+        let Some(event) = self.events.pop_front() else { return };
+        self.first += 1;
+        self.bytes -= event.cost_bytes();
+        if let EventKind::MessageNew(message) = &event.kind {
+            self.messages.remove(&message.message_id);
+        }
+    }
+
+    /// Drops what is over the class's bounds.
+    pub(super) fn trim(&mut self, class: &Class, now: Timestamp) {
+        let over = |log: &Self| {
+            log.events.front().is_some_and(|oldest| {
+                log.events.len() > class.events_max
+                    || (class.bytes_max != 0 && log.bytes > class.bytes_max)
+                    || (class.age_ms_max != 0 && oldest.at().saturating_add(class.age_ms_max) < now)
+            })
+        };
+        while over(self) {
+            self.drop_first();
+        }
+    }
+
+    /// Exactly the events after a place, or `None` when the log cannot tell or there are too many.
+    pub(super) fn since(&self, since: &Since, events_max: usize, bytes_max: usize) -> Option<Vec<Arc<Event>>> {
+        let reaches_back = since.seq + 1 >= self.first && since.seq <= self.head();
+        if *since.epoch != *self.epoch || !reaches_back {
+            return None;
+        }
+        if let (Some(known), Some(event)) = (&since.message_id, self.get(since.seq))
+            && event.message_id().is_none_or(|id| id.as_str() != known)
+        {
+            return None;
+        }
+        let skipped = usize::try_from(since.seq + 1 - self.first).ok()?;
+        let missed = self.events.len() - skipped;
+        if events_max != 0 && missed > events_max {
+            return None;
+        }
+        let events: Vec<_> = self.events.iter().skip(skipped).cloned().collect();
+        let bytes: usize = events.iter().map(|event| event.cost_bytes()).sum();
+        (bytes_max == 0 || bytes <= bytes_max).then_some(events)
+    }
+
+    /// Messages in their present state, ascending, and whether there are more in the direction that was read. A page
+    /// ends early at `bytes_max` but always holds one message, if there is one.
+    pub(super) fn page(&self, page: Page, bytes_max: usize) -> (Vec<(Seq, Message)>, bool) {
+        let place = |seq: Seq| usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.events.len());
+        let mut taken = Taken { messages: Vec::new(), bytes: 0, limit: page.limit, bytes_max, has_more: false };
+        match page.from {
+            PageFrom::After(seq) => {
+                let _full = self.events.range(place(seq.saturating_add(1))..).try_for_each(|event| taken.take(self, event));
+            }
+            PageFrom::Newest | PageFrom::Before(_) => {
+                let end = if let PageFrom::Before(seq) = page.from { place(seq) } else { self.events.len() };
+                let _full = self.events.range(..end).rev().try_for_each(|event| taken.take(self, event));
+                taken.messages.reverse();
+            }
+        }
+        (taken.messages, taken.has_more)
+    }
+}
+
+/// A page that is being filled.
+struct Taken {
+    messages: Vec<(Seq, Message)>,
+    bytes: usize,
+    limit: usize,
+    bytes_max: usize,
+    has_more: bool,
+}
+
+impl Taken {
+    /// Takes the message that an event began, if it began one. Fails when the page is full.
+    fn take(&mut self, log: &Log, event: &Arc<Event>) -> Result<(), ()> {
+        let (EventKind::MessageNew(new), Some(seq)) = (&event.kind, event.seq) else { return Ok(()) };
+        let present = log.message(&new.message_id).unwrap_or(new);
+        let bytes = present.content.as_ref().map_or(0, |content| content.get().len());
+        let full = self.messages.len() >= self.limit
+            || (self.bytes_max != 0 && !self.messages.is_empty() && self.bytes + bytes > self.bytes_max);
+        if full {
+            self.has_more = true;
+            return Err(());
+        }
+        self.bytes += bytes;
+        self.messages.push((seq, present.clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,365 @@
+//! The engine in memory: each shard owns a partition of all rooms and users, and nobody else touches it.
+//!
+//! A partition is a plain state machine: an operation and the time go in, an outcome comes out. It has no lock, no
+//! clock and no `async`.
+
+mod dedup;
+mod log;
+mod room;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use self::dedup::{Dedup, Sent};
+use self::room::Room;
+use super::{Answer, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Usage};
+use crate::ids::{IdSource, RoomId, ShardId, UserId};
+use crate::message::{Event, EventKind, Message, Seq, Timestamp};
+
+/// Rooms that one sweep looks at, so that a sweep costs the same however many there are.
+const SWEEP_ROOMS_MAX: usize = 256;
+
+/// One shard's part of the store.
+pub struct Partition {
+    classes: Arc<Classes>,
+    limits: Limits,
+    rooms: slab::Slab<Room>,
+    by_id: HashMap<RoomId, usize>,
+    /// Each user's rooms, in the order of joining.
+    users: HashMap<UserId, Vec<RoomId>>,
+    /// Each user's connections, on all shards.
+    connections: HashMap<UserId, usize>,
+    dedup: Dedup,
+    retention: Retention,
+    ids: IdSource,
+    /// Where the next sweep goes on.
+    sweep_from: usize,
+}
+
+/// What all logs of a partition cost together, and in which order their events came.
+#[derive(Default)]
+struct Retention {
+    events: usize,
+    bytes: usize,
+    /// Oldest first. Entries of events that are gone already are skipped.
+    order: std::collections::VecDeque<Place>,
+    /// Rooms made so far: a slot used again gets another serial.
+    serial: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    room: usize,
+    serial: u64,
+    seq: Seq,
+}
+
+impl Partition {
+    /// An empty partition.
+    pub fn new(classes: Arc<Classes>, limits: Limits) -> Self {
+        let dedup = Dedup::new(limits.dedup_ms, limits.dedup_entries_max);
+        Self {
+            classes,
+            limits,
+            rooms: slab::Slab::new(),
+            by_id: HashMap::new(),
+            users: HashMap::new(),
+            connections: HashMap::new(),
+            dedup,
+            retention: Retention::default(),
+            ids: IdSource::default(),
+            sweep_from: 0,
+        }
+    }
+
+    /// How much is kept.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            rooms: self.rooms.len(),
+            events: self.retention.events,
+            bytes: self.retention.bytes,
+            dedup_entries: self.dedup.len(),
+        }
+    }
+
+    /// Carries out an operation that a shard asked for.
+    pub fn apply(&mut self, op: Op, from: ShardId, now: Timestamp) -> Outcome {
+        match op {
+            Op::Reserve { user, room } => self.reserve(user, room),
+            Op::RoomsOf { user } => Answer::Rooms(self.users.get(&user).cloned().unwrap_or_default()).into(),
+            Op::Index(change) => self.index(change),
+            Op::Join { room, user, since, already_live } => {
+                let outcome = self.join(&room, user, since.as_ref(), (!already_live).then_some(from), now);
+                self.settle(&room, outcome, now)
+            }
+            Op::Attach { room, user, since, live } => {
+                let limits = &self.limits;
+                let entry = find(&mut self.rooms, &self.by_id, &room)
+                    .filter(|room| room.is_member(&user))
+                    .map(|room| room.enter(&user, since.as_ref(), live.then_some(from), limits));
+                entry.map_or(Answer::NotAMember, |entry| Answer::Entered(Box::new(entry))).into()
+            }
+            Op::Arrive { user } => self.arrive(user),
+            Op::Depart { user } => {
+                self.depart(&user);
+                Outcome::default()
+            }
+            Op::Detach { room, user, membership } => {
+                if let Some(room) = find(&mut self.rooms, &self.by_id, &room) {
+                    room.detach(&user, membership, from);
+                }
+                Outcome::default()
+            }
+            Op::Leave { room, user } => {
+                let outcome = self.leave(&room, user, now);
+                self.settle(&room, outcome, now)
+            }
+            Op::Append { room, user, draft } => {
+                let outcome = self.append(&room, user, draft, now);
+                self.settle(&room, outcome, now)
+            }
+            Op::Edit { room, user, message_id, content, if_version } => {
+                let outcome = self.with_member(&room, &user, |room| room.edit(&user, &message_id, content, if_version, now));
+                self.settle(&room, outcome, now)
+            }
+            Op::Delete { room, user, message_id } => {
+                let outcome = self.with_member(&room, &user, |room| room.delete(&user, &message_id, now));
+                self.settle(&room, outcome, now)
+            }
+            Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
+            Op::History { room, user, page } => {
+                let bytes_max = self.limits.recover_bytes_max;
+                self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
+            }
+            Op::OnlineUsers { room, user } => {
+                let users_max = self.limits.online_users_max;
+                self.with_member(&room, &user, |room| room.online(users_max))
+            }
+        }
+    }
+
+    fn with_member(&mut self, room: &RoomId, user: &UserId, verb: impl FnOnce(&mut Room) -> Outcome) -> Outcome {
+        match find(&mut self.rooms, &self.by_id, room) {
+            Some(room) if room.is_member(user) => verb(room),
+            _ => Answer::NotAMember.into(),
+        }
+    }
+
+    fn arrive(&mut self, user: UserId) -> Outcome {
+        let connections_max = self.limits.connections_per_user_max;
+        let rooms = self.users.get(&user).cloned().unwrap_or_default();
+        let connections = self.connections.entry(user).or_default();
+        if connections_max != 0 && *connections >= connections_max {
+            return Answer::TooManyConnections.into();
+        }
+        *connections += 1;
+        Answer::Rooms(rooms).into()
+    }
+
+    fn depart(&mut self, user: &UserId) {
+        if let Some(connections) = self.connections.get_mut(user) {
+            *connections = connections.saturating_sub(1);
+            if *connections == 0 {
+                self.connections.remove(user);
+            }
+        }
+    }
+
+    fn reserve(&mut self, user: UserId, room: RoomId) -> Outcome {
+        let rooms_max = self.limits.rooms_per_user_max;
+        let rooms = self.users.entry(user).or_default();
+        if rooms.contains(&room) {
+            return Answer::Reserved.into();
+        }
+        if rooms_max != 0 && rooms.len() >= rooms_max {
+            return Answer::JoinRefused(JoinRefusal::Limit).into();
+        }
+        rooms.push(room);
+        Answer::Reserved.into()
+    }
+
+    fn index(&mut self, change: MembershipChange) -> Outcome {
+        if change.joined {
+            let rooms = self.users.entry(change.user.clone()).or_default();
+            if !rooms.contains(&change.room) {
+                rooms.push(change.room.clone());
+            }
+        } else if let Some(rooms) = self.users.get_mut(&change.user) {
+            rooms.retain(|room| *room != change.room);
+            if rooms.is_empty() {
+                self.users.remove(&change.user);
+            }
+        }
+        Outcome { change: (!change.quiet).then_some(change), ..Outcome::default() }
+    }
+
+    fn join(&mut self, id: &RoomId, user: UserId, since: Option<&crate::wire::request::Since>, live: Option<ShardId>, now: Timestamp) -> Outcome {
+        let limits = &self.limits;
+        let existing = find(&mut self.rooms, &self.by_id, id);
+        if let Some(room) = existing
+            && room.is_member(&user)
+        {
+            return Answer::Entered(Box::new(room.enter(&user, since, live, limits))).into();
+        }
+        let refused = |reason| Outcome {
+            answer: Some(Answer::JoinRefused(reason)),
+            forward: Some(Op::Index(MembershipChange { user: user.clone(), room: id.clone(), membership: 0, joined: false, quiet: true })),
+            ..Outcome::default()
+        };
+        if !self.classes.of(id.as_str()).open {
+            return refused(JoinRefusal::NotAllowed);
+        }
+        let members_max = limits.members_per_room_max;
+        if members_max != 0 && self.by_id.get(id).and_then(|key| self.rooms.get(*key)).is_some_and(|room| room.members() >= members_max) {
+            return refused(JoinRefusal::Limit);
+        }
+        self.open_room(id);
+        let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return refused(JoinRefusal::Limit) };
+        let limits = &self.limits;
+        let membership = room.add_member(user.clone());
+        let event = (room.members() <= limits.member_events_max).then(|| room.record(EventKind::MemberJoined { user: user.clone(), at: now }));
+        // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
+        let feed = event.map(|event| room.feed(event));
+        let entry = room.enter(&user, since, live, limits);
+        Outcome {
+            answer: Some(Answer::Entered(Box::new(entry))),
+            feed,
+            forward: Some(Op::Index(MembershipChange { user, room: id.clone(), membership, joined: true, quiet: false })),
+            change: None,
+        }
+    }
+
+    fn leave(&mut self, id: &RoomId, user: UserId, now: Timestamp) -> Outcome {
+        let member_events_max = self.limits.member_events_max;
+        let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return Answer::NotAMember.into() };
+        let members = room.members();
+        let Some(membership) = room.remove_member(&user) else { return Answer::NotAMember.into() };
+        let event = (members <= member_events_max).then(|| room.record(EventKind::MemberLeft { user: user.clone(), at: now }));
+        Outcome {
+            answer: Some(Answer::Left),
+            feed: event.map(|event| room.feed(event)),
+            forward: Some(Op::Index(MembershipChange { user, room: id.clone(), membership, joined: false, quiet: false })),
+            change: None,
+        }
+    }
+
+    fn append(&mut self, id: &RoomId, user: UserId, draft: Draft, now: Timestamp) -> Outcome {
+        let Some(room) = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)) else {
+            return Answer::NotAMember.into();
+        };
+        let sent = draft.temp_id.as_ref().map(|temp_id| Sent { room: id.clone(), user: user.clone(), temp_id: temp_id.clone() });
+        if let Some(first) = sent.as_ref().and_then(|sent| self.dedup.first_answer(sent, now))
+            // An answer of a log that was lost speaks of a message that is no longer there.
+            && first.log.as_ref().map(|(epoch, _)| epoch) == room.epoch()
+        {
+            return Answer::Appended(Receipt { duplicate: true, ..first.clone() }).into();
+        }
+        let message_id = self.ids.message();
+        let message = Message {
+            message_id: message_id.clone(),
+            user,
+            device: draft.device,
+            temp_id: draft.temp_id,
+            message_type: draft.message_type,
+            content: Some(draft.content),
+            reply_to: draft.reply_to,
+            version: 1,
+            sent_at: now,
+            edited_at: None,
+            deleted_at: None,
+        };
+        let event = room.record(EventKind::MessageNew(message));
+        let receipt = Receipt { message_id, log: room.log_place(event.seq), sent_at: now, duplicate: false };
+        let feed = room.feed(event);
+        if let Some(sent) = sent {
+            self.dedup.remember(sent, receipt.clone(), now);
+        }
+        Outcome { answer: Some(Answer::Appended(receipt)), feed: Some(feed), ..Outcome::default() }
+    }
+
+    fn open_room(&mut self, id: &RoomId) {
+        if self.by_id.contains_key(id) {
+            return;
+        }
+        self.retention.serial += 1;
+        let epoch = self.ids.epoch();
+        let room = Room::new(id.clone(), Arc::clone(self.classes.of(id.as_str())), epoch, self.retention.serial);
+        let key = self.rooms.insert(room);
+        self.by_id.insert(id.clone(), key);
+    }
+
+    /// Accounts for what an operation logged, and drops what is over the bounds.
+    fn settle(&mut self, id: &RoomId, outcome: Outcome, now: Timestamp) -> Outcome {
+        let Some(key) = self.by_id.get(id).copied() else { return outcome };
+        if let Some(room) = self.rooms.get_mut(key) {
+            if let Some(seq) = outcome.feed.as_ref().and_then(|feed| feed.event.seq) {
+                self.retention.order.push_back(Place { room: key, serial: room.serial(), seq });
+            }
+            room.trim(now);
+            self.retention.account(room);
+        }
+        self.trim_total();
+        outcome
+    }
+
+    /// Drops the oldest events of all rooms until their total is within its bound.
+    fn trim_total(&mut self) {
+        let bytes_max = self.limits.total_bytes_max;
+        while bytes_max != 0
+            && self.retention.bytes > bytes_max
+            && let Some(place) = self.retention.order.pop_front()
+        {
+            if let Some(room) = self.rooms.get_mut(place.room).filter(|room| room.serial() == place.serial) {
+                room.drop_if_first(place.seq);
+                self.retention.account(room);
+            }
+        }
+        // Rooms drop events by their own bounds too; once most of the order speaks of such, it is made anew.
+        if self.retention.order.len() > 1024 + 2 * self.retention.events {
+            let rooms = &self.rooms;
+            self.retention
+                .order
+                .retain(|place| rooms.get(place.room).is_some_and(|room| room.serial() == place.serial && room.holds(place.seq)));
+        }
+    }
+
+    /// Drops what grew too old in some of the rooms, and rooms that nothing is left of. To be called now and then.
+    pub fn sweep(&mut self, now: Timestamp) {
+        self.dedup.forget_old(now);
+        let keys: Vec<usize> = self.rooms.iter().map(|(key, _)| key).filter(|key| *key >= self.sweep_from).take(SWEEP_ROOMS_MAX).collect();
+        self.sweep_from = if keys.len() < SWEEP_ROOMS_MAX { 0 } else { keys.last().map_or(0, |key| key + 1) };
+        for key in keys {
+            let Some(room) = self.rooms.get_mut(key) else { continue };
+            room.trim(now);
+            self.retention.account(room);
+            if room.is_void() {
+                let room = self.rooms.remove(key);
+                self.by_id.remove(room.id());
+            }
+        }
+    }
+}
+
+/// A room by its name. Free of `self`, so that its caller can still reach the partition's other parts.
+fn find<'a>(rooms: &'a mut slab::Slab<Room>, by_id: &HashMap<RoomId, usize>, id: &RoomId) -> Option<&'a mut Room> {
+    by_id.get(id).and_then(|key| rooms.get_mut(*key))
+}
+
+impl Retention {
+    /// Takes over what a room's log gained and lost since the last time.
+    fn account(&mut self, room: &mut Room) {
+        let (before, after) = room.usage_change();
+        self.events = self.events - before.0 + after.0;
+        self.bytes = self.bytes - before.1 + after.1;
+    }
+}
+
+impl Room {
+    /// An event of this room, for everyone who is live in it.
+    fn feed(&self, event: Arc<Event>) -> Feed {
+        Feed { room: self.id().clone(), epoch: self.epoch().cloned(), event, shards: self.shards() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! One room: its members, its log, and who of its members is live on which shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use super::log::Log;
+use crate::ids::{MessageId, RoomId, ShardId, UserId};
+use crate::message::{Event, EventKind, Message, Seq, Timestamp};
+use crate::store::{Answer, Class, Entry, Head, Limits, Outcome};
+use crate::wire::request::{Page, Since};
+
+/// One room.
+pub(super) struct Room {
+    id: RoomId,
+    class: Arc<Class>,
+    /// `None` for a class without history.
+    log: Option<Log>,
+    members: HashMap<UserId, Member>,
+    memberships: u64,
+    /// Live connections by shard.
+    listeners: SmallVec<[u32; 2]>,
+    serial: u64,
+    /// Events and bytes as last accounted for by the partition.
+    accounted: (usize, usize),
+}
+
+#[derive(Clone, Copy)]
+struct Member {
+    membership: u64,
+    /// Live connections, on all shards.
+    live: u32,
+}
+
+impl Room {
+    pub(super) fn new(id: RoomId, class: Arc<Class>, epoch: Arc<str>, serial: u64) -> Self {
+        let log = (class.events_max > 0).then(|| Log::new(epoch));
+        Self { id, class, log, members: HashMap::new(), memberships: 0, listeners: SmallVec::new(), serial, accounted: (0, 0) }
+    }
+
+    pub(super) fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(super) fn epoch(&self) -> Option<&Arc<str>> {
+        self.log.as_ref().map(Log::epoch)
+    }
+
+    pub(super) fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn is_member(&self, user: &UserId) -> bool {
+        self.members.contains_key(user)
+    }
+
+    /// Whether nothing is left that anyone could come back to.
+    pub(super) fn is_void(&self) -> bool {
+        self.members.is_empty() && self.shards() == 0 && self.log.as_ref().is_none_or(|log| log.len() == 0)
+    }
+
+    /// Which shards have live connections: bit n for shard n.
+    pub(super) fn shards(&self) -> u64 {
+        self.listeners.iter().enumerate().filter(|(_, count)| **count > 0).fold(0, |mask, (shard, _)| mask | 1 << shard)
+    }
+
+    /// Events and bytes as accounted for before, and as they are.
+    pub(super) fn usage_change(&mut self) -> ((usize, usize), (usize, usize)) {
+        let now = self.log.as_ref().map_or((0, 0), |log| (log.len(), log.bytes()));
+        (std::mem::replace(&mut self.accounted, now), now)
+    }
+
+    pub(super) fn add_member(&mut self, user: UserId) -> u64 {
+        self.memberships += 1;
+        self.members.insert(user, Member { membership: self.memberships, live: 0 });
+        self.memberships
+    }
+
+    pub(super) fn remove_member(&mut self, user: &UserId) -> Option<u64> {
+        self.members.remove(user).map(|member| member.membership)
+    }
+
+    /// Logs what happened, or, without a log, only gives it a form.
+    pub(super) fn record(&mut self, kind: EventKind) -> Arc<Event> {
+        match &mut self.log {
+            Some(log) => log.append(kind),
+            None => Arc::new(Event { seq: None, kind }),
+        }
+    }
+
+    /// A place in this room's log, with the log's name.
+    pub(super) fn log_place(&self, seq: Option<Seq>) -> Option<(Arc<str>, Seq)> {
+        self.epoch().cloned().zip(seq)
+    }
+
+    fn head(&self) -> Head {
+        Head { log: self.log.as_ref().map(|log| (Arc::clone(log.epoch()), log.head())) }
+    }
+
+    /// What a member's connection learns; on a shard it becomes live there.
+    pub(super) fn enter(&mut self, user: &UserId, since: Option<&Since>, live: Option<ShardId>, limits: &Limits) -> Entry {
+        if let (Some(shard), Some(member)) = (live, self.members.get_mut(user)) {
+            member.live += 1;
+            let shard = usize::from(shard.0);
+            if self.listeners.len() <= shard {
+                self.listeners.resize(shard + 1, 0);
+            }
+            if let Some(count) = self.listeners.get_mut(shard) {
+                *count += 1;
+            }
+        }
+        let missed = since
+            .zip(self.log.as_ref())
+            .and_then(|(since, log)| log.since(since, limits.recover_events_max, limits.recover_bytes_max));
+        let membership = self.members.get(user).map_or(0, |member| member.membership);
+        Entry { head: self.head(), membership, live_in: live.map(|_| self.id.clone()), missed, members: self.members.len() }
+    }
+
+    pub(super) fn detach(&mut self, user: &UserId, membership: u64, shard: ShardId) {
+        if let Some(count) = self.listeners.get_mut(usize::from(shard.0)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(member) = self.members.get_mut(user).filter(|member| member.membership == membership) {
+            member.live = member.live.saturating_sub(1);
+        }
+    }
+
+    /// A message that a user may change, or why not.
+    fn own_message(&self, user: &UserId, id: &MessageId) -> Result<&Message, Answer> {
+        let message = self.log.as_ref().and_then(|log| log.message(id)).filter(|message| message.deleted_at.is_none());
+        match message {
+            None => Err(Answer::MessageNotFound),
+            Some(message) if message.user != *user => Err(Answer::Forbidden),
+            Some(message) => Ok(message),
+        }
+    }
+
+    pub(super) fn edit(&mut self, user: &UserId, id: &MessageId, content: Arc<RawValue>, if_version: Option<u64>, now: Timestamp) -> Outcome {
+        let message = match self.own_message(user, id) {
+            Ok(message) => message,
+            Err(answer) => return answer.into(),
+        };
+        if if_version.is_some_and(|version| version != message.version) {
+            return Answer::EditConflict { version: message.version }.into();
+        }
+        let version = message.version + 1;
+        let edited = Message { content: Some(content), version, edited_at: Some(now), ..message.clone() };
+        let event = self.record(EventKind::MessageEdited(edited));
+        let answer = Answer::Edited { version, seq: event.seq.unwrap_or(0) };
+        Outcome { answer: Some(answer), feed: Some(self.feed(event)), ..Outcome::default() }
+    }
+
+    pub(super) fn delete(&mut self, user: &UserId, id: &MessageId, now: Timestamp) -> Outcome {
+        if let Err(answer) = self.own_message(user, id) {
+            return answer.into();
+        }
+        if let Some(log) = &mut self.log {
+            log.redact(id, now);
+        }
+        let event = self.record(EventKind::MessageDeleted { message_id: id.clone(), user: user.clone(), deleted_at: now });
+        let answer = Answer::Deleted { seq: event.seq.unwrap_or(0) };
+        Outcome { answer: Some(answer), feed: Some(self.feed(event)), ..Outcome::default() }
+    }
+
+    pub(super) fn history(&mut self, page: Page, bytes_max: usize, now: Timestamp) -> Outcome {
+        self.trim(now);
+        let (messages, has_more) = self.log.as_ref().map_or((Vec::new(), false), |log| log.page(page, bytes_max));
+        Answer::Messages { epoch: self.epoch().cloned(), messages, has_more }.into()
+    }
+
+    pub(super) fn online(&self, users_max: usize) -> Outcome {
+        let mut live = self.members.iter().filter(|(_, member)| member.live > 0).map(|(user, _)| user.clone());
+        let mut users: Vec<UserId> = live.by_ref().take(users_max).collect();
+        users.sort_unstable();
+        Answer::Online { users, has_more: live.next().is_some() }.into()
+    }
+
+    pub(super) fn trim(&mut self, now: Timestamp) {
+        if let Some(log) = &mut self.log {
+            log.trim(&self.class, now);
+        }
+    }
+
+    pub(super) fn holds(&self, seq: Seq) -> bool {
+        self.log.as_ref().is_some_and(|log| log.get(seq).is_some())
+    }
+
+    /// Drops the first event, if it is the one of that `seq`.
+    pub(super) fn drop_if_first(&mut self, seq: Seq) {
+        if let Some(log) = &mut self.log
+            && log.head() + 1 - log.len() as Seq == seq
+        {
+            log.drop_first();
+        }
+    }
+}
