@@ -128,7 +128,8 @@ impl Server {
         drop(entered);
 
         let (mailboxes, mail) = Mailboxes::new(shards);
-        let parts = ShardParts { config: &config, shards, mailboxes, authenticator, plugins, metrics: Arc::clone(&metrics) };
+        let parts =
+            ShardParts { config: &config, shards, mailboxes, authenticator, plugins, metrics: Arc::clone(&metrics) };
         let mut threads = Vec::new();
         for ((shard, sockets), mail) in (0..shards).map(ShardId).zip(sockets).zip(mail) {
             let inbox = Inbox {
@@ -142,7 +143,10 @@ impl Server {
         }
 
         control.spawn(acceptor.run(stopped.clone()));
-        control.spawn(Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }.run(stopped));
+        control.spawn(
+            Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }
+                .run(stopped),
+        );
         control.spawn(keep_metrics(metrics));
         Ok(Self { client, admin, stop, shards: threads, gate, readiness, control })
     }
@@ -181,10 +185,11 @@ impl Server {
 pub fn plugin_problems(config: &Config) -> Vec<Problem> {
     let key = |error: &LoadError| {
         let index = error.plugin().and_then(|name| config.plugins.iter().position(|plugin| plugin.name == name));
-        let part = error.path().map_or_else(|| ".component".to_owned(), |path| format!(".config{}", path.replace('/', ".")));
+        let part =
+            error.path().map_or_else(|| ".component".to_owned(), |path| format!(".config{}", path.replace('/', ".")));
         index.map_or_else(|| "plugins".to_owned(), |index| format!("plugins[{index}]{part}"))
     };
-    policy::check(&config.plugins).iter().map(|error| Problem::new(&key(error), &error.to_string())).collect()
+    policy::check(&config.plugins).iter().map(|error| Problem::new(key(error), error.to_string())).collect()
 }
 
 /// Fills in what only a starting server knows: the development key, and the origins of its own page.
@@ -193,7 +198,13 @@ fn complete(mut config: Config, client: SocketAddr) -> Result<Config, StartError
         if config.auth.keys.is_empty() {
             let secret = development_key(&config)?;
             let algorithm = crate::config::Algorithm::HS256;
-            config.auth.keys.push(crate::config::Key { kid: None, algorithm, secret: Some(secret), secret_env: None, file: None });
+            config.auth.keys.push(crate::config::Key {
+                kid: None,
+                algorithm,
+                secret: Some(secret),
+                secret_env: None,
+                file: None,
+            });
         }
         for host in loopback_hosts(client.port()) {
             let origin = format!("http://{host}");
@@ -244,7 +255,10 @@ fn demo(config: Config, client: SocketAddr) -> Demo {
 /// Often enough for the shortest time that is configured.
 fn sweep_interval(config: &Config) -> Duration {
     let timing = &config.timing;
-    let shortest = [timing.auth_ms_max, timing.ping_ms, timing.pong_ms_max, timing.close_ms_max, config.limits.outbox_ms_max].into_iter().min();
+    let shortest =
+        [timing.auth_ms_max, timing.ping_ms, timing.pong_ms_max, timing.close_ms_max, config.limits.outbox_ms_max]
+            .into_iter()
+            .min();
     Duration::from_millis(shortest.unwrap_or(u64::MAX) / 4).clamp(SWEEP_MIN, SWEEP_MAX)
 }
 
@@ -279,7 +293,15 @@ impl ShardParts<'_> {
         let (mailboxes, metrics, authenticator) =
             (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.authenticator));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
-            let parts = relay::Parts { shard, settings: relay_settings, hub, store, chain, mailboxes, metrics: Arc::clone(&metrics) };
+            let parts = relay::Parts {
+                shard,
+                settings: relay_settings,
+                hub,
+                store,
+                chain,
+                mailboxes,
+                metrics: Arc::clone(&metrics),
+            };
             run_shard(Shard::new(shard, settings, authenticator, Relay::new(parts), metrics), inbox, gate)
         })
     }

@@ -39,10 +39,12 @@ pub const CLOSED_BY_CLIENT: &str = "client";
 pub const CLOSED_BY_NETWORK: &str = "network";
 
 /// Results of authentication.
-pub const AUTHENTICATION_RESULTS: [&str; 6] = ["ok", "expired", "malformed", "unknown_key", "bad_signature", "bad_claims"];
+pub const AUTHENTICATION_RESULTS: [&str; 6] =
+    ["ok", "expired", "malformed", "unknown_key", "bad_signature", "bad_claims"];
 
 /// Why a handshake is refused.
-pub const HANDSHAKE_REFUSALS: [&str; 7] = ["not_websocket", "version", "key", "subprotocol", "origin", "token", "draining"];
+pub const HANDSHAKE_REFUSALS: [&str; 7] =
+    ["not_websocket", "version", "key", "subprotocol", "origin", "token", "draining"];
 
 static METADATA: Metadata<'static> = Metadata::new("stentor", Level::INFO, None);
 
@@ -79,6 +81,14 @@ pub struct Metrics {
     pub messages_stored: Counter,
     /// Receivers of one event on one shard.
     pub fanout_recipients: Histogram,
+    /// What reaches receivers.
+    pub delivery: DeliveryMetrics,
+    /// What is kept.
+    pub store: StoreMetrics,
+}
+
+/// What reaches receivers, and how.
+pub struct DeliveryMetrics {
     /// Frames handed to receivers.
     pub deliveries: Counter,
     /// Ephemeral frames dropped for slow receivers.
@@ -95,14 +105,18 @@ pub struct Metrics {
     pub outbox_bytes: Gauge,
     /// Connections for which something waits.
     pub outbox_connections: Gauge,
+}
+
+/// What is kept.
+pub struct StoreMetrics {
     /// Rooms kept.
-    pub store_rooms: Gauge,
+    pub rooms: Gauge,
     /// Events kept.
-    pub store_events: Gauge,
+    pub events: Gauge,
     /// Bytes of events kept.
-    pub store_bytes: Gauge,
+    pub bytes: Gauge,
     /// `tempId`s remembered.
-    pub store_dedup_entries: Gauge,
+    pub dedup_entries: Gauge,
 }
 
 impl Metrics {
@@ -120,7 +134,11 @@ impl Metrics {
         new.info();
         Ok(Arc::new(Self {
             connections: new.gauge("stentor_connections", Unit::Count, "Open connections."),
-            connections_opened: new.counter("stentor_connections_opened_total", Unit::Count, "Connections that finished their handshake."),
+            connections_opened: new.counter(
+                "stentor_connections_opened_total",
+                Unit::Count,
+                "Connections that finished their handshake.",
+            ),
             connections_closed: new.by_name(
                 ("stentor_connections_closed_total", "reason"),
                 "Connections that ended, by why.",
@@ -137,25 +155,23 @@ impl Metrics {
                 AUTHENTICATION_RESULTS,
             ),
             requests: new.by_name(("stentor_requests_total", "event"), "Requests, by event.", EVENTS),
-            errors: new.by_name(("stentor_errors_total", "code"), "Requests refused, by code.", ErrorCode::ALL.map(ErrorCode::name)),
-            messages_stored: new.counter("stentor_messages_stored_total", Unit::Count, "Messages stored and acknowledged."),
-            fanout_recipients: new.histogram("stentor_fanout_recipients", Unit::Count, "Live connections that an event is for, per shard."),
-            deliveries: new.counter("stentor_deliveries_total", Unit::Count, "Frames handed to receivers."),
-            deliveries_dropped: new.counter(
-                "stentor_deliveries_dropped_total",
-                Unit::Count,
-                "Ephemeral frames dropped because their receiver was slow.",
+            errors: new.by_name(
+                ("stentor_errors_total", "code"),
+                "Requests refused, by code.",
+                ErrorCode::ALL.map(ErrorCode::name),
             ),
-            writes: new.counter("stentor_socket_writes_total", Unit::Count, "System calls that wrote to clients."),
-            sent_bytes: new.counter("stentor_sent_bytes_total", Unit::Bytes, "Bytes written to clients."),
-            flush_passes: new.counter("stentor_flush_passes_total", Unit::Count, "Flush passes over rooms."),
-            slow_consumers: new.counter("stentor_slow_consumers_total", Unit::Count, "Connections closed because they did not read fast enough."),
-            outbox_bytes: new.gauge("stentor_outbox_bytes", Unit::Bytes, "Bytes that wait for connections whose sockets are full."),
-            outbox_connections: new.gauge("stentor_outbox_connections", Unit::Count, "Connections for which something waits."),
-            store_rooms: new.gauge("stentor_store_rooms", Unit::Count, "Rooms kept."),
-            store_events: new.gauge("stentor_store_events", Unit::Count, "Events kept in rooms' logs."),
-            store_bytes: new.gauge("stentor_store_bytes", Unit::Bytes, "Estimated memory of the events kept in rooms' logs."),
-            store_dedup_entries: new.gauge("stentor_store_dedup_entries", Unit::Count, "Sends remembered by their tempId."),
+            messages_stored: new.counter(
+                "stentor_messages_stored_total",
+                Unit::Count,
+                "Messages stored and acknowledged.",
+            ),
+            fanout_recipients: new.histogram(
+                "stentor_fanout_recipients",
+                Unit::Count,
+                "Live connections that an event is for, per shard.",
+            ),
+            delivery: DeliveryMetrics::new(&new),
+            store: StoreMetrics::new(&new),
             recorder,
         }))
     }
@@ -175,9 +191,59 @@ impl Metrics {
         };
         PluginMetrics {
             calls: PluginOutcome::ALL.map(|outcome| {
-                new.labelled_counter("stentor_plugin_calls_total", "Calls of plugins, by outcome.", labels(Some(outcome)))
+                new.labelled_counter(
+                    "stentor_plugin_calls_total",
+                    "Calls of plugins, by outcome.",
+                    labels(Some(outcome)),
+                )
             }),
-            duration: new.labelled_histogram("stentor_plugin_call_duration_seconds", "Time of one call, with all copying.", labels(None)),
+            duration: new.labelled_histogram(
+                "stentor_plugin_call_duration_seconds",
+                "Time of one call, with all copying.",
+                labels(None),
+            ),
+        }
+    }
+}
+
+impl DeliveryMetrics {
+    fn new(new: &Register<'_>) -> Self {
+        Self {
+            deliveries: new.counter("stentor_deliveries_total", Unit::Count, "Frames handed to receivers."),
+            deliveries_dropped: new.counter(
+                "stentor_deliveries_dropped_total",
+                Unit::Count,
+                "Ephemeral frames dropped because their receiver was slow.",
+            ),
+            writes: new.counter("stentor_socket_writes_total", Unit::Count, "System calls that wrote to clients."),
+            sent_bytes: new.counter("stentor_sent_bytes_total", Unit::Bytes, "Bytes written to clients."),
+            flush_passes: new.counter("stentor_flush_passes_total", Unit::Count, "Flush passes over rooms."),
+            slow_consumers: new.counter(
+                "stentor_slow_consumers_total",
+                Unit::Count,
+                "Connections closed because they did not read fast enough.",
+            ),
+            outbox_bytes: new.gauge(
+                "stentor_outbox_bytes",
+                Unit::Bytes,
+                "Bytes that wait for connections whose sockets are full.",
+            ),
+            outbox_connections: new.gauge(
+                "stentor_outbox_connections",
+                Unit::Count,
+                "Connections for which something waits.",
+            ),
+        }
+    }
+}
+
+impl StoreMetrics {
+    fn new(new: &Register<'_>) -> Self {
+        Self {
+            rooms: new.gauge("stentor_store_rooms", Unit::Count, "Rooms kept."),
+            events: new.gauge("stentor_store_events", Unit::Count, "Events kept in rooms' logs."),
+            bytes: new.gauge("stentor_store_bytes", Unit::Bytes, "Estimated memory of the events kept in rooms' logs."),
+            dedup_entries: new.gauge("stentor_store_dedup_entries", Unit::Count, "Sends remembered by their tempId."),
         }
     }
 }
@@ -245,7 +311,12 @@ impl Register<'_> {
         self.0.register_counter(&Key::from_parts(name, labels), &METADATA)
     }
 
-    fn by_name(&self, (name, label): (&'static str, &'static str), help: &'static str, values: impl IntoIterator<Item = &'static str>) -> ByName {
+    fn by_name(
+        &self,
+        (name, label): (&'static str, &'static str),
+        help: &'static str,
+        values: impl IntoIterator<Item = &'static str>,
+    ) -> ByName {
         let counter = |value| (value, self.labelled_counter(name, help, vec![Label::from_static_parts(label, value)]));
         ByName(values.into_iter().map(counter).collect())
     }

@@ -68,8 +68,12 @@ impl Backlog {
 
     /// Whether a bound is crossed. A single frame is never too much: whoever made it bounded it.
     pub(super) fn is_over(&self, limits: &Limits, now: Instant) -> bool {
-        let aged = self.queue.front().is_some_and(|oldest| now.saturating_duration_since(oldest.since) > limits.outbox_age_max);
-        aged || (self.queue.len() > 1 && (self.bytes > limits.outbox_bytes_max || self.frames > limits.outbox_frames_max))
+        let aged = self
+            .queue
+            .front()
+            .is_some_and(|oldest| now.saturating_duration_since(oldest.since) > limits.outbox_age_max);
+        aged || (self.queue.len() > 1
+            && (self.bytes > limits.outbox_bytes_max || self.frames > limits.outbox_frames_max))
     }
 
     /// Forgets everything but an entry whose beginning the other side already has.

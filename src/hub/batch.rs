@@ -79,7 +79,9 @@ impl Batch {
 
     /// Whether a member that was served up to a tick gets exactly the whole batch.
     pub(super) fn is_whole_for(&self, slot: u32, index: usize, served: u64) -> bool {
-        served < self.first_tick && index < self.common_audience as usize && (self.skips.is_empty() || !self.skips.contains(&slot))
+        served < self.first_tick
+            && index < self.common_audience as usize
+            && (self.skips.is_empty() || !self.skips.contains(&slot))
     }
 
     /// The whole batch in an encoding.
@@ -141,10 +143,16 @@ mod tests {
     fn each_encoding_is_made_of_the_same_frames() {
         let mut batch = batch(2);
         let plain = batch.bytes(Encoding::default()).clone();
-        assert_eq!(plain.as_ref(), b"\x81\x20{\"event\":\"message-new\",\"data\":1}\x81\x20{\"event\":\"message-new\",\"data\":2}");
+        assert_eq!(
+            plain.as_ref(),
+            b"\x81\x20{\"event\":\"message-new\",\"data\":1}\x81\x20{\"event\":\"message-new\",\"data\":2}"
+        );
         let conversation = Encoding { dialect: Dialect::Conversation, batch: true };
         let lines = batch.bytes(conversation).clone();
-        assert_eq!(lines.as_ref(), b"\x81\x41{\"event\":\"new-message\",\"data\":1}\n{\"event\":\"new-message\",\"data\":2}");
+        assert_eq!(
+            lines.as_ref(),
+            b"\x81\x41{\"event\":\"new-message\",\"data\":1}\n{\"event\":\"new-message\",\"data\":2}"
+        );
     }
 
     #[test]

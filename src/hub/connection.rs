@@ -120,7 +120,8 @@ impl Connection {
         }
         if written > 0 {
             // A short write leaves the socket's readiness set; clear it, so that the next attempt waits for room.
-            let _cleared = self.stream.try_io(Interest::WRITABLE, || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) });
+            let _cleared =
+                self.stream.try_io(Interest::WRITABLE, || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) });
         }
         let mut backlog = Backlog::new();
         backlog.push_rest(bytes.slice(written..), frames, written > 0);
@@ -132,7 +133,9 @@ impl Connection {
     /// Writes what waits, as far as the socket takes it. Ready once nothing waits.
     pub fn poll_drain(&mut self, context: &mut Context<'_>, stats: &mut Stats) -> Poll<io::Result<()>> {
         loop {
-            let Some(backlog) = self.backlog.as_mut().filter(|backlog| !backlog.held) else { return Poll::Ready(Ok(())) };
+            let Some(backlog) = self.backlog.as_mut().filter(|backlog| !backlog.held) else {
+                return Poll::Ready(Ok(()));
+            };
             if backlog.is_empty() {
                 self.backlog = None;
                 return Poll::Ready(Ok(()));

@@ -153,18 +153,23 @@ impl Hub {
     /// By which of the room's memberships a connection is live in a room.
     pub fn membership(&self, key: ConnectionKey, room: &RoomId) -> Option<u64> {
         let room = *self.by_id.get(room)?;
-        let connection = self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation)?;
+        let connection =
+            self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation)?;
         connection.rooms.iter().find(|place| place.room == room).map(|place| place.membership)
     }
 
     /// In how many rooms a connection is live.
     pub fn room_count(&self, key: ConnectionKey) -> usize {
-        self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation).map_or(0, |connection| connection.rooms.len())
+        self.connections
+            .get(key.slot as usize)
+            .filter(|connection| connection.generation == key.generation)
+            .map_or(0, |connection| connection.rooms.len())
     }
 
     /// The rooms in which a connection is live.
     pub fn rooms_of(&self, key: ConnectionKey) -> Vec<RoomId> {
-        let connection = self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation);
+        let connection =
+            self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation);
         connection
             .into_iter()
             .flat_map(|connection| connection.rooms.iter())
@@ -182,7 +187,9 @@ impl Hub {
                 room
             }
         };
-        let Some(connection) = self.connections.get_mut(key.slot as usize).filter(|connection| connection.generation == key.generation) else {
+        let Some(connection) =
+            self.connections.get_mut(key.slot as usize).filter(|connection| connection.generation == key.generation)
+        else {
             self.drop_room_if_empty(room_key);
             return;
         };
@@ -300,10 +307,16 @@ impl Hub {
             std::mem::take(&mut connection.deferred).into_iter().map(|(tick, bytes)| (tick, bytes, false)).collect();
         if self.dirty_rooms > 0 {
             for place in &connection.rooms {
-                let Some(room) = self.rooms.get(place.room as usize).filter(|room| room.last_tick() > connection.served) else { continue };
+                let Some(room) =
+                    self.rooms.get(place.room as usize).filter(|room| room.last_tick() > connection.served)
+                else {
+                    continue;
+                };
                 let mine = room.unwritten().filter(|pending| pending.is_for(slot, place.index, connection.served));
                 let dialect = connection.encoding.dialect;
-                waiting.extend(mine.map(|pending| (pending.tick, pending.frame.bytes(dialect).clone(), pending.frame.ephemeral())));
+                waiting.extend(
+                    mine.map(|pending| (pending.tick, pending.frame.bytes(dialect).clone(), pending.frame.ephemeral())),
+                );
             }
         }
         connection.served = self.tick;
@@ -371,7 +384,8 @@ impl Hub {
             }
         }
         self.stats.deliveries += frames as u64;
-        let over = self.connection(key).and_then(|connection| connection.backlog.as_ref().map(|backlog| backlog.frames()));
+        let over =
+            self.connection(key).and_then(|connection| connection.backlog.as_ref().map(|backlog| backlog.frames()));
         if over.is_some_and(|waiting| waiting > frames + self.limits.outbox_frames_max) {
             self.drop_slow(key.slot);
         }
@@ -404,9 +418,11 @@ impl Hub {
     /// Closes connections for which something waits too long. To be called now and then.
     pub fn sweep(&mut self, now: Instant) {
         let over = |connection: &Connection| {
-            connection.closing.is_none() && connection.backlog.as_ref().is_some_and(|backlog| backlog.is_over(&self.limits, now))
+            connection.closing.is_none()
+                && connection.backlog.as_ref().is_some_and(|backlog| backlog.is_over(&self.limits, now))
         };
-        let slow: Vec<usize> = self.connections.iter().filter(|(_, connection)| over(connection)).map(|(slot, _)| slot).collect();
+        let slow: Vec<usize> =
+            self.connections.iter().filter(|(_, connection)| over(connection)).map(|(slot, _)| slot).collect();
         for slot in slow {
             self.drop_slow(u32::try_from(slot).unwrap_or(u32::MAX));
         }

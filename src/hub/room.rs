@@ -57,8 +57,7 @@ impl Room {
 
     /// Takes a member out; returns who was moved into its place, and that place.
     pub(super) fn remove(&mut self, index: u32) -> Option<(u32, u32)> {
-        let Some(member) = self.members.get_mut(index as usize) else { return None };
-        *member = NOBODY;
+        *self.members.get_mut(index as usize)? = NOBODY;
         self.struck_out += 1;
         if self.is_clean() { self.fill_gaps(std::iter::once(index)).pop() } else { None }
     }
@@ -89,8 +88,11 @@ impl Room {
         if self.struck_out == 0 || !self.is_clean() {
             return Vec::new();
         }
-        let gaps: Vec<u32> =
-            (0..).zip(&self.members).filter(|(_, member)| **member == NOBODY).map(|(index, _): (u32, _)| index).collect();
+        let gaps: Vec<u32> = (0..)
+            .zip(&self.members)
+            .filter(|(_, member)| **member == NOBODY)
+            .map(|(index, _): (u32, _)| index)
+            .collect();
         self.fill_gaps(gaps.into_iter())
     }
 

@@ -67,7 +67,8 @@ pub struct Acceptor {
 impl Acceptor {
     /// An acceptor for some shards; also what comes out at each.
     pub fn new(listener: TcpListener, handshakes_max: usize, shards: u16) -> (Self, Vec<mpsc::Receiver<Accepted>>) {
-        let handshakes_max = if handshakes_max == 0 { Semaphore::MAX_PERMITS } else { handshakes_max.min(Semaphore::MAX_PERMITS) };
+        let handshakes_max =
+            if handshakes_max == 0 { Semaphore::MAX_PERMITS } else { handshakes_max.min(Semaphore::MAX_PERMITS) };
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(INTAKE_MAX)).unzip();
         let shards = senders.into_iter().map(|sender| (sender, Arc::new(AtomicUsize::new(0)))).collect();
         (Self { listener, handshakes: Arc::new(Semaphore::new(handshakes_max)), shards }, receivers)
@@ -95,7 +96,9 @@ impl Acceptor {
                 return;
             }
         };
-        let Some((sender, load)) = self.shards.iter().min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else { return };
+        let Some((sender, load)) = self.shards.iter().min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
+            return;
+        };
         load.fetch_add(1, Ordering::Relaxed);
         let accepted = Accepted { stream, peer, handshake, load: Load(Arc::clone(load)) };
         // A shard that takes no more is stopping, or so busy that this one is better tried again later.
@@ -122,7 +125,12 @@ impl Admissions {
     pub fn new(connections_max: usize, per_address_max: usize) -> Self {
         let files = raise_file_limit().saturating_sub(SPARE_FILES);
         let connections_max = if connections_max == 0 { files } else { connections_max.min(files) };
-        Self { connections_max, per_address_max, connections: AtomicUsize::new(0), by_address: Mutex::new(HashMap::new()) }
+        Self {
+            connections_max,
+            per_address_max,
+            connections: AtomicUsize::new(0),
+            by_address: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Counts a connection, and says whether it is within the bounds.

@@ -84,9 +84,12 @@ impl Admin {
     }
 
     async fn serve(&self, stream: TcpStream) {
-        let service = service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) });
-        let connection =
-            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).serve_connection(TokioIo::new(stream), service);
+        let service =
+            service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_MAX)
+            .serve_connection(TokioIo::new(stream), service);
         if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_MAX, connection).await {
             tracing::debug!(%error, "an operator's connection failed");
         }

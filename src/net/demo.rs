@@ -14,8 +14,7 @@ use super::http::text;
 const PAGE: &str = include_str!("demo.html");
 
 /// The page is one file: nothing may be loaded, and it may talk to this server only.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:";
 
 /// Bytes of a request for a token.
 const TOKEN_REQUEST_BYTES_MAX: usize = 4096;
@@ -66,7 +65,10 @@ impl Demo {
             user: String,
         }
         // A page of another origin cannot send this type without asking first, and asking is not answered.
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         if !is_json {
             return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json");
         }
@@ -76,7 +78,10 @@ impl Demo {
         };
         let wanted = serde_json::from_slice::<Wanted>(&body).ok();
         let Some(token) = wanted.and_then(|wanted| (self.mint)(&wanted.user)) else {
-            return text(StatusCode::BAD_REQUEST, "user must be a name of 1 to 200 bytes without control characters or any of { } * ? [ ] \\");
+            return text(
+                StatusCode::BAD_REQUEST,
+                "user must be a name of 1 to 200 bytes without control characters or any of { } * ? [ ] \\",
+            );
         };
         let mut response = Response::new(Full::new(crate::wire::encode::json(&token).into()));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -14,16 +14,16 @@ const CONTROL_BYTES_MAX: usize = 125;
 
 /// Bounds on messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Bytes of a message over all its fragments.
-    pub message_bytes_max: usize,
+    pub(super) message_bytes_max: usize,
     /// Fragments of a message.
-    pub message_fragments_max: usize,
+    pub(super) message_fragments_max: usize,
 }
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Incoming<'a> {
+pub(super) enum Incoming<'a> {
     /// A whole text message.
     Text(Cow<'a, str>),
     /// A whole binary message.
@@ -40,7 +40,7 @@ pub enum Incoming<'a> {
 
 /// One connection's decoder. Between messages it holds nothing.
 #[derive(Default)]
-pub struct Decoder {
+pub(super) struct Decoder {
     assembly: Option<Box<Assembly>>,
 }
 
@@ -68,7 +68,11 @@ impl Decoder {
     /// # Errors
     ///
     /// The code to close with.
-    pub fn take<'a>(&mut self, data: &'a mut [u8], limits: Limits) -> Result<Option<(Incoming<'a>, usize)>, CloseCode> {
+    pub(super) fn take<'a>(
+        &mut self,
+        data: &'a mut [u8],
+        limits: Limits,
+    ) -> Result<Option<(Incoming<'a>, usize)>, CloseCode> {
         let Some(head) = Head::parse(data)? else { return Ok(None) };
         self.check(&head, limits)?;
         let used = head.head_bytes + head.payload_bytes;
@@ -94,7 +98,8 @@ impl Decoder {
 
     /// Whether a frame may come now, judged by its head alone: before any of its payload is kept.
     fn check(&self, head: &Head, limits: Limits) -> Result<(), CloseCode> {
-        let (bytes, fragments) = self.assembly.as_ref().map_or((0, 0), |assembly| (assembly.bytes.len(), assembly.fragments));
+        let (bytes, fragments) =
+            self.assembly.as_ref().map_or((0, 0), |assembly| (assembly.bytes.len(), assembly.fragments));
         match head.opcode {
             OpCode::Ping | OpCode::Pong | OpCode::Close => return Ok(()),
             OpCode::Continuation if self.assembly.is_none() => return Err(CloseCode::ProtocolError),
@@ -119,7 +124,9 @@ impl Decoder {
         if !assembly.text {
             return Ok(Incoming::Binary(Cow::Owned(assembly.bytes)));
         }
-        String::from_utf8(assembly.bytes).map(|text| Incoming::Text(Cow::Owned(text))).map_err(|_| CloseCode::InvalidText)
+        String::from_utf8(assembly.bytes)
+            .map(|text| Incoming::Text(Cow::Owned(text)))
+            .map_err(|_| CloseCode::InvalidText)
     }
 }
 
@@ -315,7 +322,10 @@ mod tests {
             (frame(0x88, b""), Incoming::Close(None)),
         ] {
             let mut data = bytes;
-            assert_eq!(decoder.take(&mut data, LIMITS).map(|taken| taken.map(|(incoming, _)| incoming)), Ok(Some(expected)));
+            assert_eq!(
+                decoder.take(&mut data, LIMITS).map(|taken| taken.map(|(incoming, _)| incoming)),
+                Ok(Some(expected))
+            );
         }
     }
 }

@@ -105,7 +105,12 @@ const fn refused(status: StatusCode, name: &'static str, message: &'static str) 
 
 /// Whether a comma-separated header holds a token, whatever its case.
 fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 /// The key's answer, if the request is a WebSocket handshake.
@@ -121,7 +126,9 @@ fn accept_key<B>(request: &Request<B>) -> Result<String, Refused> {
     if !lists(headers, header::UPGRADE, "websocket") || !lists(headers, header::CONNECTION, "upgrade") {
         return not_websocket("this address speaks WebSocket");
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+    if headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+    {
         return Err(refused(StatusCode::BAD_REQUEST, "not_websocket", "a WebSocket handshake has no body"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {

@@ -52,7 +52,12 @@ pub(super) async fn handshake(gate: &Arc<Gate>, stream: TcpStream, peer: SocketA
     Some(Upgraded { stream: parts.io.into_inner(), upgrade, left: parts.read_buf.to_vec() })
 }
 
-async fn answer(gate: &Arc<Gate>, request: Request<Incoming>, peer: SocketAddr, upgraded: &RefCell<Option<Upgrade>>) -> Response<Full<Bytes>> {
+async fn answer(
+    gate: &Arc<Gate>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    upgraded: &RefCell<Option<Upgrade>>,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if let Some(demo) = gate.demo.as_ref().filter(|_| path.starts_with("/demo")) {
         return demo.answer(request).await;

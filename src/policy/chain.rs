@@ -15,10 +15,15 @@ use super::instance::{Failure, Instance, trap_name};
 use crate::config::OnFailure;
 use crate::ids::{ConnectionId, ShardId};
 use crate::metrics::{Metrics, PluginMetrics, PluginOutcome};
+use crate::wire::JSON_DEPTH_MAX;
+use crate::wire::decode::deeper_than;
 
 /// Longest code and message of a rejection that are passed on, in bytes; the rest is cut.
 const REJECTION_CODE_BYTES_MAX: usize = 64;
 const REJECTION_MESSAGE_BYTES_MAX: usize = 500;
+
+/// Longest body that a plugin may put in a message's place, in bytes.
+const REPLACEMENT_BYTES_MAX: usize = 256 << 10;
 
 /// What a filter is asked about, besides the body.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +104,8 @@ impl Chain {
             instance: None,
             metrics: metrics.plugin(&plugin.name, "filter"),
         };
-        let mut chain = Self { links: plugins.iter().map(link).collect(), shard: u32::from(shard.0), shards, scratch: Vec::new() };
+        let mut chain =
+            Self { links: plugins.iter().map(link).collect(), shard: u32::from(shard.0), shards, scratch: Vec::new() };
         for link in &mut chain.links {
             link.revive(chain.shard, chain.shards);
         }
@@ -165,7 +171,8 @@ impl Link {
         let interests = &self.plugin.manifest.interests;
         let matches = |interest: &Interest| {
             (interest.events.is_empty() || interest.events.iter().any(|event| event == question.event))
-                && (interest.rooms.is_empty() || interest.rooms.iter().any(|pattern| crate::ids::pattern_matches(pattern, question.room)))
+                && (interest.rooms.is_empty()
+                    || interest.rooms.iter().any(|pattern| crate::ids::pattern_matches(pattern, question.room)))
                 && (interest.max_payload_bytes == 0 || body_bytes <= interest.max_payload_bytes as usize)
         };
         interests.is_empty() || interests.iter().any(matches)
@@ -269,11 +276,21 @@ impl Replacement {
     /// A replacement, if it has the shape that a body has.
     fn parse(payload: &Payload, typed: bool) -> Option<Self> {
         let Payload::Text(text) = payload else { return None };
-        let replacement: Self = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'))?;
+        // What a plugin says is checked like what a client says: it goes to the same receivers.
+        if text.len() > REPLACEMENT_BYTES_MAX
+            || deeper_than(text, JSON_DEPTH_MAX)
+            || !text.trim_start().starts_with('{')
+        {
+            return None;
+        }
+        let replacement: Self = serde_json::from_str(text).ok()?;
         if !typed {
             return Some(Self { message_type: None, ..replacement });
         }
-        let good = replacement.message_type.as_deref().is_some_and(|message_type| crate::ids::check_label(message_type).is_ok());
+        let good = replacement
+            .message_type
+            .as_deref()
+            .is_some_and(|message_type| crate::ids::check_label(message_type).is_ok());
         good.then_some(replacement)
     }
 }

@@ -20,8 +20,14 @@ use crate::config::{self, OnFailure};
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
 
-/// How often guests are looked after: the unit of their deadlines.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+/// How often guests are looked after: the unit of their deadlines. Shorter would cost an idle server a wake-up more often
+/// than it makes any difference to a guest that is stuck.
+const TICK: Duration = Duration::from_millis(2);
+
+/// A time as ticks of the engine's clock: at least that long, at most one tick longer.
+pub(super) fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX).saturating_add(1)
+}
 
 /// Largest component that is compiled, in bytes.
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -77,9 +83,10 @@ impl LoadError {
     pub fn plugin(&self) -> Option<&str> {
         match self {
             Self::Engine(_) => None,
-            Self::Unreadable { plugin, .. } | Self::Unfit { plugin, .. } | Self::Configuration { plugin, .. } | Self::Failed { plugin, .. } => {
-                Some(plugin)
-            }
+            Self::Unreadable { plugin, .. }
+            | Self::Unfit { plugin, .. }
+            | Self::Configuration { plugin, .. }
+            | Self::Failed { plugin, .. } => Some(plugin),
         }
     }
 
@@ -172,9 +179,15 @@ fn bundled(name: &str) -> Option<&'static [u8]> {
 }
 
 fn component_bytes(plugin: &config::Plugin) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |reason: String| LoadError::Unreadable { plugin: plugin.name.clone(), component: plugin.component.clone(), reason };
+    let unreadable = |reason: String| LoadError::Unreadable {
+        plugin: plugin.name.clone(),
+        component: plugin.component.clone(),
+        reason,
+    };
     if let Some(name) = plugin.component.strip_prefix("bundled:") {
-        return bundled(name).map(<[u8]>::to_vec).ok_or_else(|| unreadable("no such plugin comes with the server".to_owned()));
+        return bundled(name)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| unreadable("no such plugin comes with the server".to_owned()));
     }
     let path = Path::new(&plugin.component);
     let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
@@ -193,12 +206,13 @@ fn load(engine: &Engine, plugin: &config::Plugin, shards: u32) -> Result<Plugin,
     };
     let component = Component::new(engine, bytes).map_err(unfit)?;
     let mut linker = Linker::new(engine);
-    super::bindings::MessageFilterPlugin::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host).map_err(unfit)?;
+    super::bindings::MessageFilterPlugin::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)
+        .map_err(unfit)?;
     let pre = linker.instantiate_pre(&component).and_then(MessageFilterPluginPre::new).map_err(unfit)?;
     let mut loaded = Plugin {
         name: Arc::from(plugin.name.as_str()),
         on_failure: plugin.on_failure,
-        call_ticks_max: plugin.call_ms_max,
+        call_ticks_max: ticks(Duration::from_millis(plugin.call_ms_max)),
         memory_bytes_max: plugin.memory_bytes_max,
         config_json: serde_json::Value::Object(plugin.config.clone()).to_string(),
         manifest: Manifest { name: String::new(), version: String::new(), interests: Vec::new() },
@@ -207,12 +221,13 @@ fn load(engine: &Engine, plugin: &config::Plugin, shards: u32) -> Result<Plugin,
         log_budget: Arc::new(LogBudget::new(plugin.log_lines_per_second_max)),
     };
     // A first instance finds out whether the plugin accepts its configuration, before there is any traffic.
-    loaded.manifest = Instance::new(&loaded, 0, shards).map(|instance| instance.manifest).map_err(|failure| match failure {
-        Failure::Configuration(error) => {
-            LoadError::Configuration { plugin: plugin.name.clone(), path: error.path, reason: error.message }
-        }
-        Failure::Call(error) => LoadError::Failed { plugin: plugin.name.clone(), reason: format!("{error:#}") },
-    })?;
+    loaded.manifest =
+        Instance::new(&loaded, 0, shards).map(|instance| instance.manifest).map_err(|failure| match failure {
+            Failure::Configuration(error) => {
+                LoadError::Configuration { plugin: plugin.name.clone(), path: error.path, reason: error.message }
+            }
+            Failure::Call(error) => LoadError::Failed { plugin: plugin.name.clone(), reason: format!("{error:#}") },
+        })?;
     tracing::info!(
         plugin = %loaded.name,
         component = %loaded.manifest.name,

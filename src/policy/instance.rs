@@ -3,6 +3,7 @@
 //! A failed call leaves a store that nothing more can be asked of, so whoever sees a failure drops the instance.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Store, Trap};
 
@@ -12,7 +13,7 @@ use super::bindings::exports::stentor::plugin::message_filter::Verdict;
 use super::bindings::stentor::plugin::types::Payload;
 use super::bindings::stentor::plugin::{log, types};
 use super::chain::Question;
-use super::engine::{LogBudget, Plugin};
+use super::engine::{LogBudget, Plugin, ticks};
 
 /// Bytes that a guest may hand to the host in one call.
 const HOST_CALL_BYTES_MAX: usize = 1 << 20;
@@ -26,11 +27,11 @@ const LOG_LINES_PER_CALL_MAX: u32 = 10;
 /// Longest log line of a guest, in bytes; the rest is cut.
 const LOG_LINE_BYTES_MAX: usize = 1024;
 
-/// Time for instantiation and `configure`, in ticks: guests of interpreted languages are slow to start.
-const CONFIGURE_TICKS_MAX: u64 = 2_000;
+/// Time for instantiation and `configure`: guests of interpreted languages are slow to start.
+const CONFIGURE_MAX: Duration = Duration::from_secs(2);
 
-/// Time for `retire`, in ticks.
-const RETIRE_TICKS_MAX: u64 = 10;
+/// Time for `retire`.
+const RETIRE_MAX: Duration = Duration::from_millis(10);
 
 /// What host functions need to know of the guest that calls them.
 pub(super) struct Host {
@@ -127,7 +128,7 @@ impl Instance {
         let mut store = Store::new(&plugin.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.set_epoch_deadline(CONFIGURE_TICKS_MAX);
+        store.set_epoch_deadline(ticks(CONFIGURE_MAX));
         let guest = plugin.pre.instantiate(&mut store).map_err(Failure::Call)?;
         let config = Config { json: plugin.config_json.clone(), instance_index: index, instance_count: count };
         let answer = guest.stentor_plugin_lifecycle().call_configure(&mut store, &config).map_err(Failure::Call)?;
@@ -135,17 +136,29 @@ impl Instance {
     }
 
     /// Asks what is to become of a message.
-    pub(super) fn filter(&mut self, question: &Question<'_>, body: &str, ticks_max: u64) -> Result<Verdict, wasmtime::Error> {
+    pub(super) fn filter(
+        &mut self,
+        question: &Question<'_>,
+        body: &str,
+        ticks_max: u64,
+    ) -> Result<Verdict, wasmtime::Error> {
         self.store.set_epoch_deadline(ticks_max);
         self.store.data_mut().log_lines_left = LOG_LINES_PER_CALL_MAX;
         let body = Payload::Text(body.to_owned());
         let filter = self.guest.stentor_plugin_message_filter();
-        filter.call_filter(&mut self.store, question.connection.0, question.subject, question.room, question.event, &body)
+        filter.call_filter(
+            &mut self.store,
+            question.connection.0,
+            question.subject,
+            question.room,
+            question.event,
+            &body,
+        )
     }
 
     /// Lets a healthy instance end.
     pub(super) fn retire(mut self) {
-        self.store.set_epoch_deadline(RETIRE_TICKS_MAX);
+        self.store.set_epoch_deadline(ticks(RETIRE_MAX));
         if let Err(error) = self.guest.stentor_plugin_lifecycle().call_retire(&mut self.store) {
             tracing::warn!(plugin = %self.store.data().plugin, error = %trap_name(&error), "plugin failed while it was being retired");
         }

@@ -153,7 +153,8 @@ impl Authenticator {
         validation.aud.clone_from(&self.audiences);
         validation.iss.clone_from(&self.issuers);
         let required = [("aud", self.audiences.is_some()), ("iss", self.issuers.is_some())];
-        validation.required_spec_claims = required.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| (*name).to_owned()).collect();
+        validation.required_spec_claims =
+            required.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| (*name).to_owned()).collect();
         validation
     }
 
@@ -184,7 +185,8 @@ fn milliseconds(value: &Value) -> Option<Timestamp> {
         Some(seconds) => Some(seconds.saturating_mul(1000)),
         None => {
             let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
-            let milliseconds = std::time::Duration::try_from_secs_f64(seconds).map_or(u128::MAX, |duration| duration.as_millis());
+            let milliseconds =
+                std::time::Duration::try_from_secs_f64(seconds).map_or(u128::MAX, |duration| duration.as_millis());
             Some(Timestamp::try_from(milliseconds).unwrap_or(Timestamp::MAX))
         }
     }
@@ -195,7 +197,9 @@ fn classify(error: &jsonwebtoken::errors::Error) -> TokenError {
     match error.kind() {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => TokenError::UnknownKey,
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => TokenError::Claims,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => {
+            TokenError::Claims
+        }
         _ => TokenError::Malformed,
     }
 }

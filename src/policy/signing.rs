@@ -39,7 +39,12 @@ pub enum SigningError {
 ///
 /// # Errors
 /// When there is no secret to sign with, or a claim is one that this sets itself.
-pub fn sign(config: &Config, user: &str, ttl: Duration, mut claims: Map<String, Value>) -> Result<String, SigningError> {
+pub fn sign(
+    config: &Config,
+    user: &str,
+    ttl: Duration,
+    mut claims: Map<String, Value>,
+) -> Result<String, SigningError> {
     let (key_id, algorithm, secret) = signing_key(config)?;
     let user_claim = &config.auth.user_claim;
     if let Some(reserved) = [user_claim, "iat", "exp"].into_iter().find(|name| claims.contains_key(*name)) {

@@ -81,7 +81,11 @@ impl Relay {
     pub(super) fn arrived(&mut self, asked: Asked, arrival: Arrival, answer: Answer) {
         let key = asked.key;
         let Answer::Rooms(mut rooms) = answer else {
-            self.refuse(&asked, None, &Refusal::new(ErrorCode::LimitExceeded, "the user has as many connections as are allowed"));
+            self.refuse(
+                &asked,
+                None,
+                &Refusal::new(ErrorCode::LimitExceeded, "the user has as many connections as are allowed"),
+            );
             self.hub.close(key, CloseCode::OverCapacity);
             return;
         };
@@ -91,7 +95,11 @@ impl Relay {
         rooms.truncate(self.settings.rooms_per_connection_max);
         let mut since: std::collections::HashMap<RoomId, Since> = arrival.since.into_iter().collect();
         let recovers = live && !since.is_empty();
-        let attaching = |room: &RoomId| Attaching { room: room.clone(), asked_since: live && since.contains_key(room), entry: None };
+        let attaching = |room: &RoomId| Attaching {
+            room: room.clone(),
+            asked_since: live && since.contains_key(room),
+            entry: None,
+        };
         let attachment = Attachment {
             expires_at: arrival.identity.expires_at,
             rooms: rooms.iter().map(attaching).collect(),
@@ -142,8 +150,11 @@ impl Relay {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let Some(pending) = peer.pending.take() else { return };
         let Pending { asked, waiting: Waiting::Attach(attachment) } = *pending else { return };
-        let heads: Vec<RoomHead> =
-            attachment.rooms.iter().filter_map(|attaching| attaching.entry.as_ref().map(|entry| head(&attaching.room, entry))).collect();
+        let heads: Vec<RoomHead> = attachment
+            .rooms
+            .iter()
+            .filter_map(|attaching| attaching.entry.as_ref().map(|entry| head(&attaching.room, entry)))
+            .collect();
         let success = AuthSuccess {
             user_id: &peer.user,
             session_id: &peer.session,
@@ -194,7 +205,8 @@ impl Relay {
         }
         self.hub.enter(key, room, entry.membership);
         let Some(dialect) = self.peers.get(&key).map(|peer| peer.dialect) else { return };
-        let joined = RoomJoined { head: &head(room, &entry), recovered: false, messages: Vec::new(), members: entry.members };
+        let joined =
+            RoomJoined { head: &head(room, &entry), recovered: false, messages: Vec::new(), members: entry.members };
         self.hub.reply(key, encode::push(Push::RoomJoined, dialect, &joined));
     }
 
@@ -245,7 +257,11 @@ fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: 
             }
             missed => {
                 let reason = if missed.is_some() { "too_much" } else { "unrecoverable" };
-                frames.push(encode::push(Push::Resync, dialect, &Resync { conversation_id: &attaching.room, epoch, reason }));
+                frames.push(encode::push(
+                    Push::Resync,
+                    dialect,
+                    &Resync { conversation_id: &attaching.room, epoch, reason },
+                ));
             }
         }
     }

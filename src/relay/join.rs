@@ -25,7 +25,11 @@ impl Relay {
     pub(super) fn reserved(&mut self, asked: Asked, room: RoomId, since: Option<Since>, answer: Answer) {
         let Some(user) = self.user(asked.key).cloned() else { return };
         if !matches!(answer, Answer::Reserved) {
-            self.refuse(&asked, Some(&room), &Refusal::join("limit", "you are in as many conversations as are allowed"));
+            self.refuse(
+                &asked,
+                Some(&room),
+                &Refusal::join("limit", "you are in as many conversations as are allowed"),
+            );
             return;
         }
         let already_live = self.hub.is_live(asked.key, &room);
@@ -38,7 +42,9 @@ impl Relay {
             Answer::Entered(entry) => entry,
             Answer::JoinRefused(refusal) => {
                 let refusal = match refusal {
-                    JoinRefusal::NotAllowed => Refusal::join("not_allowed", "only the server adds members to this conversation"),
+                    JoinRefusal::NotAllowed => {
+                        Refusal::join("not_allowed", "only the server adds members to this conversation")
+                    }
                     JoinRefusal::Limit => Refusal::join("limit", "the conversation has as many members as are allowed"),
                 };
                 self.refuse(asked, Some(room), &refusal);
@@ -56,7 +62,11 @@ impl Relay {
         let joined = RoomJoined {
             head: &RoomHead { conversation_id: room.clone(), epoch: epoch.clone(), seq: entry.head.seq() },
             recovered: missed.is_some(),
-            messages: missed.into_iter().flatten().filter_map(|event| encode::listed(origin, event, peer.dialect)).collect(),
+            messages: missed
+                .into_iter()
+                .flatten()
+                .filter_map(|event| encode::listed(origin, event, peer.dialect))
+                .collect(),
             members: entry.members,
         };
         tracing::info!(conn = %peer.connection, user = %peer.user, %room, recovered = joined.recovered, "joined");

@@ -53,7 +53,10 @@ pub struct Mailboxes(Arc<[mpsc::UnboundedSender<Mail>]>);
 impl Mailboxes {
     /// Mailboxes for a number of shards, with what comes out of each.
     pub fn new(shards: u16) -> (Self, Vec<mpsc::UnboundedReceiver<Mail>>) {
-        #[expect(clippy::disallowed_methods, reason = "bounded by what may be under way, see the module's documentation")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by what may be under way, see the module's documentation"
+        )]
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
         (Self(senders.into()), receivers)
     }

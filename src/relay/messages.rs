@@ -13,9 +13,9 @@ use super::{Asked, Relay, Waiting, wall_clock};
 use crate::ids::{MessageId, RoomId, UserId};
 use crate::message::Seq;
 use crate::policy::{Body, Filtered, Question};
-use crate::store::{Answer, Draft, Op, Receipt};
+use crate::store::{Answer, Draft, Op, Receipt, Revision};
 use crate::wire::encode::MessageAck;
-use crate::wire::request::Send;
+use crate::wire::request::{Edit, Send};
 use crate::wire::{ErrorCode, Refusal};
 
 /// A message or an edit that was not stored yet.
@@ -27,7 +27,7 @@ pub(super) struct Attempt {
 
 enum Change {
     New { draft: Draft, no_echo: bool },
-    Edit { message_id: MessageId, content: Arc<RawValue>, if_version: Option<u64> },
+    Edit(Revision),
 }
 
 /// Owned JSON that several may hold.
@@ -45,13 +45,16 @@ impl Relay {
             content: shared(send.content),
             reply_to: send.reply_to.map(|text| text.into_owned().into()),
         };
-        let attempt = Attempt { room: send.room, user: peer.user.clone(), change: Change::New { draft, no_echo: send.no_echo } };
+        let attempt =
+            Attempt { room: send.room, user: peer.user.clone(), change: Change::New { draft, no_echo: send.no_echo } };
         self.attempt(asked, attempt);
     }
 
-    pub(super) fn edit(&mut self, asked: Asked, room: RoomId, message_id: MessageId, content: &RawValue, if_version: Option<u64>) {
+    pub(super) fn edit(&mut self, asked: Asked, edit: Edit<'_>) {
         let Some(user) = self.user(asked.key).cloned() else { return };
-        self.attempt(asked, Attempt { room, user, change: Change::Edit { message_id, content: shared(content), if_version } });
+        let Edit { room, message_id, content, if_version } = edit;
+        let revision = Revision { message_id, content: shared(content), if_version };
+        self.attempt(asked, Attempt { room, user, change: Change::Edit(revision) });
     }
 
     fn attempt(&mut self, asked: Asked, attempt: Attempt) {
@@ -81,11 +84,17 @@ impl Relay {
             Change::New { draft, .. } => {
                 let message_type = Some(Cow::Borrowed(&*draft.message_type));
                 let reply_to = draft.reply_to.as_deref();
-                ("message-new", Body { message_type, message_id: None, content: Cow::Borrowed(&*draft.content), reply_to })
+                (
+                    "message-new",
+                    Body { message_type, message_id: None, content: Cow::Borrowed(&*draft.content), reply_to },
+                )
             }
-            Change::Edit { message_id, content, .. } => {
+            Change::Edit(Revision { message_id, content, .. }) => {
                 let message_id = Some(message_id.as_str());
-                ("message-edited", Body { message_type: None, message_id, content: Cow::Borrowed(&**content), reply_to: None })
+                (
+                    "message-edited",
+                    Body { message_type: None, message_id, content: Cow::Borrowed(&**content), reply_to: None },
+                )
             }
         };
         let connection = self.connection_id(asked.key);
@@ -106,8 +115,10 @@ impl Relay {
             }
             Filtered::Discarded => self.pretend(&asked, &attempt),
             Filtered::Unavailable { plugin } => {
-                let refusal =
-                    Refusal { plugin: Some(plugin), ..Refusal::new(ErrorCode::PolicyUnavailable, "a plugin that must decide this has failed") };
+                let refusal = Refusal {
+                    plugin: Some(plugin),
+                    ..Refusal::new(ErrorCode::PolicyUnavailable, "a plugin that must decide this has failed")
+                };
                 self.refuse(&asked, Some(&attempt.room), &refusal);
             }
         }
@@ -120,9 +131,9 @@ impl Relay {
                 let waiting = Waiting::Append { room: room.clone(), temp_id: draft.temp_id.clone() };
                 self.ask_except(asked, waiting, Op::Append { room, user, draft }, no_echo);
             }
-            Change::Edit { message_id, content, if_version } => {
-                let waiting = Waiting::Edit { room: room.clone(), message_id: message_id.clone() };
-                self.ask(asked, waiting, Op::Edit { room, user, message_id, content, if_version });
+            Change::Edit(revision) => {
+                let waiting = Waiting::Edit { room: room.clone(), message_id: revision.message_id.clone() };
+                self.ask(asked, waiting, Op::Edit { room, user, revision });
             }
         }
     }
@@ -135,7 +146,7 @@ impl Relay {
                 let receipt = Receipt { message_id, log: None, sent_at: wall_clock(), duplicate: false };
                 self.acknowledge(asked, &attempt.room, draft.temp_id.as_deref(), &receipt);
             }
-            Change::Edit { message_id, .. } => self.ok(asked, &Done { message_id, version: None, seq: None }),
+            Change::Edit(Revision { message_id, .. }) => self.ok(asked, &Done { message_id, version: None, seq: None }),
         }
     }
 
@@ -196,7 +207,7 @@ impl Change {
                     draft.message_type = new_type.into();
                 }
             }
-            Self::Edit { content, .. } => *content = new_content,
+            Self::Edit(Revision { content, .. }) => *content = new_content,
         }
     }
 }

@@ -23,8 +23,8 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 pub use attach::Arrival;
-pub use errand::Ticket;
 use errand::Errand;
+pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
 use peer::{Peer, Pending, Waiting};
 
@@ -134,7 +134,7 @@ impl Relay {
             Request::OnlineUsers { room } => self.online_users(asked, room),
             Request::History { room, page } => self.history(asked, room, page),
             Request::Send(send) => self.send(asked, send),
-            Request::Edit { room, message_id, content, if_version } => self.edit(asked, room, message_id, content, if_version),
+            Request::Edit(edit) => self.edit(asked, edit),
             Request::Delete { room, message_id } => self.delete(asked, room, message_id),
         }
     }
@@ -381,22 +381,22 @@ impl Relay {
     pub fn report(&mut self) {
         let stats = self.hub.take_stats();
         let metrics = &self.metrics;
-        metrics.deliveries.increment(stats.deliveries);
-        metrics.deliveries_dropped.increment(stats.dropped);
-        metrics.writes.increment(stats.writes);
-        metrics.sent_bytes.increment(stats.bytes);
-        metrics.flush_passes.increment(stats.passes);
-        metrics.slow_consumers.increment(stats.slow_consumers);
+        metrics.delivery.deliveries.increment(stats.deliveries);
+        metrics.delivery.deliveries_dropped.increment(stats.dropped);
+        metrics.delivery.writes.increment(stats.writes);
+        metrics.delivery.sent_bytes.increment(stats.bytes);
+        metrics.delivery.flush_passes.increment(stats.passes);
+        metrics.delivery.slow_consumers.increment(stats.slow_consumers);
         let usage = self.store.usage();
         let before = std::mem::replace(&mut self.reported, usage);
-        change(&metrics.store_rooms, before.rooms, usage.rooms);
-        change(&metrics.store_events, before.events, usage.events);
-        change(&metrics.store_bytes, before.bytes, usage.bytes);
-        change(&metrics.store_dedup_entries, before.dedup_entries, usage.dedup_entries);
+        change(&metrics.store.rooms, before.rooms, usage.rooms);
+        change(&metrics.store.events, before.events, usage.events);
+        change(&metrics.store.bytes, before.bytes, usage.bytes);
+        change(&metrics.store.dedup_entries, before.dedup_entries, usage.dedup_entries);
         let waiting = self.hub.waiting();
         let before = std::mem::replace(&mut self.reported_waiting, waiting);
-        change(&metrics.outbox_bytes, before.0, waiting.0);
-        change(&metrics.outbox_connections, before.1, waiting.1);
+        change(&metrics.delivery.outbox_bytes, before.0, waiting.0);
+        change(&metrics.delivery.outbox_connections, before.1, waiting.1);
     }
 
     /// Lets the plugins end in good order.

@@ -31,7 +31,8 @@ impl Relay {
             return;
         };
         let origin = Origin { room, epoch: epoch.as_deref() };
-        let messages = messages.iter().filter_map(|(seq, message)| encode::history_entry(origin, *seq, message)).collect();
+        let messages =
+            messages.iter().filter_map(|(seq, message)| encode::history_entry(origin, *seq, message)).collect();
         self.reply(asked, "history", &History { conversation_id: room, epoch: origin.epoch, messages, has_more });
     }
 

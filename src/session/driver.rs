@@ -244,7 +244,9 @@ impl Shard {
             Ok(identity) if renewal && self.relay.user(asked.key).is_some_and(|user| *user != identity.user) => {
                 self.refuse(&asked, &Refusal::new(ErrorCode::Forbidden, "the token is another user's"));
             }
-            Ok(identity) => self.welcome(asked, Arrival { identity, options: auth.options, since: auth.since, renewal }),
+            Ok(identity) => {
+                self.welcome(asked, Arrival { identity, options: auth.options, since: auth.since, renewal })
+            }
             Err(error) => {
                 self.metrics.authentications.count(error.name());
                 tracing::info!(conn = %self.connection_id(asked.key), result = error.name(), "authentication failed");
@@ -351,7 +353,9 @@ impl Shard {
 
 fn token_refusal(error: TokenError) -> (Refusal, CloseCode) {
     match error {
-        TokenError::Expired => (Refusal::new(ErrorCode::TokenExpired, "the token has expired"), CloseCode::TokenExpired),
+        TokenError::Expired => {
+            (Refusal::new(ErrorCode::TokenExpired, "the token has expired"), CloseCode::TokenExpired)
+        }
         // Which part of a token is wrong is nobody's business but the operator's, who has it in the log.
         _ => (Refusal::new(ErrorCode::AuthFailed, "the token is not acceptable"), CloseCode::AuthFailed),
     }

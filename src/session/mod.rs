@@ -81,7 +81,13 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Shard {
     /// A shard without connections.
-    pub fn new(shard: ShardId, settings: Arc<Settings>, authenticator: Arc<Authenticator>, relay: Relay, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        shard: ShardId,
+        settings: Arc<Settings>,
+        authenticator: Arc<Authenticator>,
+        relay: Relay,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             shard,
             settings,

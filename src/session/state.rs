@@ -189,8 +189,14 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(state.permit(&settings, start), Permit::Granted);
         }
-        assert!(matches!(state.permit(&settings, start), Permit::Refused { retry_after } if retry_after <= Duration::from_millis(100)));
-        assert_eq!(state.permit(&settings, seconds(start, 0.11)), Permit::Granted, "one token came back, and refusals start anew");
+        assert!(
+            matches!(state.permit(&settings, start), Permit::Refused { retry_after } if retry_after <= Duration::from_millis(100))
+        );
+        assert_eq!(
+            state.permit(&settings, seconds(start, 0.11)),
+            Permit::Granted,
+            "one token came back, and refusals start anew"
+        );
         assert!(matches!(state.permit(&settings, seconds(start, 0.11)), Permit::Refused { .. }));
         assert!(matches!(state.permit(&settings, seconds(start, 0.12)), Permit::Refused { .. }));
         assert_eq!(state.permit(&settings, seconds(start, 0.13)), Permit::Exhausted);

@@ -40,7 +40,10 @@ impl Classes {
             bytes_max: room.history_bytes_max.unwrap_or(other.bytes_max),
             open: room.join == JoinPolicy::Open,
         };
-        Self { patterns: rooms.iter().map(|room| (room.pattern.clone(), Arc::new(class(room)))).collect(), other: Arc::new(other) }
+        Self {
+            patterns: rooms.iter().map(|room| (room.pattern.clone(), Arc::new(class(room)))).collect(),
+            other: Arc::new(other),
+        }
     }
 
     /// The class of a room.

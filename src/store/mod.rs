@@ -59,6 +59,17 @@ pub struct Draft {
     pub reply_to: Option<Box<str>>,
 }
 
+/// New content for a message that is stored.
+#[derive(Debug)]
+pub struct Revision {
+    /// Which message.
+    pub message_id: MessageId,
+    /// Any JSON.
+    pub content: Arc<RawValue>,
+    /// The version that the editor knows.
+    pub if_version: Option<u64>,
+}
+
 /// What can be asked of the store.
 #[derive(Debug)]
 pub enum Op {
@@ -129,12 +140,8 @@ pub enum Op {
         room: RoomId,
         /// Who edits.
         user: UserId,
-        /// Which message.
-        message_id: MessageId,
-        /// Any JSON.
-        content: Arc<RawValue>,
-        /// The version that the editor knows.
-        if_version: Option<u64>,
+        /// The change.
+        revision: Revision,
     },
     /// Deletes a message and its content.
     Delete {
@@ -199,7 +206,9 @@ impl Op {
     /// The name by whose hash the operation's owner is found.
     pub fn owner(&self) -> &str {
         match self {
-            Self::Reserve { user, .. } | Self::RoomsOf { user } | Self::Arrive { user } | Self::Depart { user } => user.as_str(),
+            Self::Reserve { user, .. } | Self::RoomsOf { user } | Self::Arrive { user } | Self::Depart { user } => {
+                user.as_str()
+            }
             Self::Index(change) => change.user.as_str(),
             Self::Join { room, .. }
             | Self::Attach { room, .. }
@@ -379,7 +388,9 @@ pub struct Usage {
 /// Which shard owns a name. Any even spread will do, but every shard must find the same.
 pub fn owner_of(name: &str, shards: u16) -> ShardId {
     // FNV-1a: short, well spread over the low bits after the fold, and the same everywhere.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let folded = hash ^ (hash >> 32);
     ShardId(u16::try_from(folded % u64::from(shards.max(1))).unwrap_or(0))
 }

@@ -104,7 +104,7 @@ impl<'a> Iterator for Envelopes<'a> {
 }
 
 /// Whether arrays and objects are nested deeper than `depth_max`. Text that is not JSON may give either answer.
-fn deeper_than(text: &str, depth_max: usize) -> bool {
+pub fn deeper_than(text: &str, depth_max: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_string {
@@ -143,7 +143,10 @@ impl<'a> Object<'a> {
     fn check(self) -> Result<Envelope<'a>, Malformed<'a>> {
         let id = self.id.map(RawValue::get);
         if id.is_some_and(|id| !is_request_id(id)) {
-            return Err(Malformed { id: None, message: "id must be a string of at most 64 bytes or an unsigned integer" });
+            return Err(Malformed {
+                id: None,
+                message: "id must be a string of at most 64 bytes or an unsigned integer",
+            });
         }
         match self.event {
             Some(event) if event.get().starts_with('"') => Ok(Envelope { event, id, data: self.data }),
@@ -229,7 +232,9 @@ mod tests {
     #[test]
     fn one_message_may_hold_several_requests() {
         assert_eq!(
-            seen(" {\"event\":\"a\",\"id\":\"7\",\"data\":{\"x\":[1]}}\n\t{\"data\":\"conv-1\",\"id\":18446744073709551615,\"event\":\"b\",\"more\":{}}{\"event\":\"\\u0063\"} "),
+            seen(
+                " {\"event\":\"a\",\"id\":\"7\",\"data\":{\"x\":[1]}}\n\t{\"data\":\"conv-1\",\"id\":18446744073709551615,\"event\":\"b\",\"more\":{}}{\"event\":\"\\u0063\"} "
+            ),
             [
                 good("a", Some("\"7\""), Some("{\"x\":[1]}")),
                 good("b", Some("18446744073709551615"), Some("\"conv-1\"")),
@@ -241,10 +246,28 @@ mod tests {
     #[test]
     fn what_is_no_request_is_said_to_be_none() {
         for bad in [
-            "", "  \n", "nonsense", "1", "null", "\"event\"", "[]", "[\"a\",null,null]", "{}", "{\"event\":1}", "{\"event\":null}",
-            "{\"event\":\"a\"", "{\"event\":\"a\",\"event\":\"b\"}", "{\"event\":\"a\",}", "\u{feff}{\"event\":\"a\"}",
-            "{\"event\":\"a\",\"id\":-1}", "{\"event\":\"a\",\"id\":1.0}", "{\"event\":\"a\",\"id\":null}", "{\"event\":\"a\",\"id\":{}}",
-            "{\"event\":\"a\",\"id\":18446744073709551616}", "{\"event\":\"a\",\"data\":01}", "{\"event\":\"a\",\"data\":\"\u{1}\"}",
+            "",
+            "  \n",
+            "nonsense",
+            "1",
+            "null",
+            "\"event\"",
+            "[]",
+            "[\"a\",null,null]",
+            "{}",
+            "{\"event\":1}",
+            "{\"event\":null}",
+            "{\"event\":\"a\"",
+            "{\"event\":\"a\",\"event\":\"b\"}",
+            "{\"event\":\"a\",}",
+            "\u{feff}{\"event\":\"a\"}",
+            "{\"event\":\"a\",\"id\":-1}",
+            "{\"event\":\"a\",\"id\":1.0}",
+            "{\"event\":\"a\",\"id\":null}",
+            "{\"event\":\"a\",\"id\":{}}",
+            "{\"event\":\"a\",\"id\":18446744073709551616}",
+            "{\"event\":\"a\",\"data\":01}",
+            "{\"event\":\"a\",\"data\":\"\u{1}\"}",
         ] {
             let seen = seen(bad);
             assert_eq!(seen.len(), 1, "{bad}");
@@ -264,7 +287,10 @@ mod tests {
 
     #[test]
     fn a_missing_event_still_tells_the_id() {
-        assert_eq!(envelopes("{\"id\":5}").next().and_then(Result::err), Some(Malformed { id: Some("5"), message: "event is missing" }));
+        assert_eq!(
+            envelopes("{\"id\":5}").next().and_then(Result::err),
+            Some(Malformed { id: Some("5"), message: "event is missing" })
+        );
     }
 
     #[test]
@@ -273,6 +299,10 @@ mod tests {
         assert!(seen(&nested(JSON_DEPTH_MAX - 1)).iter().all(Result::is_ok));
         assert!(seen(&nested(JSON_DEPTH_MAX)).iter().all(Result::is_err));
         assert!(seen(&nested(30_000)).iter().all(Result::is_err));
-        assert!(seen(&format!("{{\"event\":\"a\",\"data\":\"{}\\\"{}\"}}", "[".repeat(500), "{".repeat(500))).iter().all(Result::is_ok));
+        assert!(
+            seen(&format!("{{\"event\":\"a\",\"data\":\"{}\\\"{}\"}}", "[".repeat(500), "{".repeat(500)))
+                .iter()
+                .all(Result::is_ok)
+        );
     }
 }

@@ -284,7 +284,14 @@ fn event_data(origin: Origin<'_>, event: &Event, queued: bool) -> (Push, Vec<u8>
         EventKind::MessageNew(message) => (Push::MessageNew, json(&origin.message(message, seq, queued))),
         EventKind::MessageEdited(message) => (Push::MessageEdited, json(&origin.message(message, seq, queued))),
         EventKind::MessageDeleted { message_id, user, deleted_at } => {
-            let data = Deleted { conversation_id: origin.room, message_id, seq, epoch, user_id: user, deleted_at: *deleted_at };
+            let data = Deleted {
+                conversation_id: origin.room,
+                message_id,
+                seq,
+                epoch,
+                user_id: user,
+                deleted_at: *deleted_at,
+            };
             (Push::MessageDeleted, json(&data))
         }
         EventKind::MemberJoined { user, at } => (Push::MemberJoined, member(user, *at)),

@@ -144,7 +144,10 @@ mod tests {
             let expect = |name: &str| format!("{{\"event\":\"{name}\",\"data\":{data}}}");
             assert_eq!(frame.json(Dialect::Room), expect("message-new").as_bytes());
             assert_eq!(frame.json(Dialect::Conversation), expect("new-message").as_bytes());
-            assert_eq!(frame.bytes(Dialect::Room).len(), frame.json(Dialect::Room).len() + header_length(frame.bytes(Dialect::Room)));
+            assert_eq!(
+                frame.bytes(Dialect::Room).len(),
+                frame.json(Dialect::Room).len() + header_length(frame.bytes(Dialect::Room))
+            );
         }
         let edited = Frame::new(Push::MessageEdited, b"1", false);
         assert!(std::ptr::eq(edited.bytes(Dialect::Room), edited.bytes(Dialect::Conversation)));

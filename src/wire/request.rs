@@ -51,16 +51,7 @@ pub enum Request<'a> {
     /// `send-message`
     Send(Send<'a>),
     /// `edit-message`
-    Edit {
-        /// Which room.
-        room: RoomId,
-        /// Which message.
-        message_id: MessageId,
-        /// Its new content.
-        content: &'a RawValue,
-        /// The version that the editor knows.
-        if_version: Option<u64>,
-    },
+    Edit(Edit<'a>),
     /// `delete-message`
     Delete {
         /// Which room.
@@ -144,6 +135,19 @@ pub struct Send<'a> {
     pub reply_to: Option<Cow<'a, str>>,
     /// Whether the sending connection wants no push of it.
     pub no_echo: bool,
+}
+
+/// Data of `edit-message`.
+#[derive(Debug)]
+pub struct Edit<'a> {
+    /// In which room.
+    pub room: RoomId,
+    /// Which message.
+    pub message_id: MessageId,
+    /// Its new content.
+    pub content: &'a RawValue,
+    /// The version that the editor knows.
+    pub if_version: Option<u64>,
 }
 
 /// Finds out what is asked.
@@ -419,7 +423,7 @@ fn send<'a>(data: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
 fn edit<'a>(data: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Edit<'a> {
+    struct RawEdit<'a> {
         #[serde(borrow, rename = "conversationId", alias = "room")]
         room: Cow<'a, str>,
         #[serde(borrow)]
@@ -428,13 +432,13 @@ fn edit<'a>(data: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
         content: Option<&'a RawValue>,
         if_version: Option<u64>,
     }
-    let raw: Edit<'a> = object(data)?;
-    Ok(Request::Edit {
+    let raw: RawEdit<'a> = object(data)?;
+    Ok(Request::Edit(Edit {
         room: room_id(&raw.room)?,
         message_id: message_id(&raw.message_id)?,
         content: content(raw.content)?,
         if_version: raw.if_version,
-    })
+    }))
 }
 
 fn delete<'a>(data: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
@@ -471,16 +475,22 @@ mod tests {
     fn aliases_and_bare_strings_ask_the_same() {
         for event in ["join-room", "join-conversation"] {
             for data in ["\"conv-1\"", "{\"conversationId\":\"conv-1\"}", "{\"room\":\"conv-1\",\"unknown\":[1]}"] {
-                with(event, data, |result| assert!(matches!(result, Ok(Request::Join { room, since: None }) if room.as_str() == "conv-1")));
+                with(event, data, |result| {
+                    assert!(matches!(result, Ok(Request::Join { room, since: None }) if room.as_str() == "conv-1"))
+                });
             }
         }
-        with("auth", "\"a.b.c\"", |result| assert!(matches!(result, Ok(Request::Auth(auth)) if auth.token == "a.b.c" && auth.options.attach)));
+        with("auth", "\"a.b.c\"", |result| {
+            assert!(matches!(result, Ok(Request::Auth(auth)) if auth.token == "a.b.c" && auth.options.attach))
+        });
     }
 
     #[test]
     fn content_may_be_null_but_must_be_there() {
         with("send-message", "{\"conversationId\":\"r\",\"content\":null}", |result| {
-            assert!(matches!(result, Ok(Request::Send(send)) if send.content.get() == "null" && send.message_type == "text"));
+            assert!(
+                matches!(result, Ok(Request::Send(send)) if send.content.get() == "null" && send.message_type == "text")
+            );
         });
         assert_eq!(refused("send-message", "{\"conversationId\":\"r\"}"), "missing field `content`");
     }
@@ -490,13 +500,30 @@ mod tests {
         assert_eq!(refused("join-room", "[\"r\"]"), "data must be an object");
         assert_eq!(refused("join-room", "{}"), "missing field `conversationId`");
         assert!(refused("join-room", "\"a*\"").starts_with("conversationId must not contain"));
-        assert!(refused("join-room", "{\"conversationId\":\"r\",\"since\":{\"epoch\":\"e\",\"seq\":-1}}").contains("-1"));
-        assert!(refused("send-message", "{\"conversationId\":\"r\",\"content\":1,\"tempId\":\"\"}").starts_with("tempId must not be empty"));
-        assert_eq!(refused("history", "{\"conversationId\":\"r\",\"before\":1,\"after\":2}"), "before and after exclude each other");
+        assert!(
+            refused("join-room", "{\"conversationId\":\"r\",\"since\":{\"epoch\":\"e\",\"seq\":-1}}").contains("-1")
+        );
+        assert!(
+            refused("send-message", "{\"conversationId\":\"r\",\"content\":1,\"tempId\":\"\"}")
+                .starts_with("tempId must not be empty")
+        );
+        assert_eq!(
+            refused("history", "{\"conversationId\":\"r\",\"before\":1,\"after\":2}"),
+            "before and after exclude each other"
+        );
         assert_eq!(refused("history", "{\"conversationId\":\"r\",\"limit\":0}"), "limit must be at least 1");
         let long = "x".repeat(5000);
-        assert!(refused("auth", &format!("{{\"token\":\"t\",\"dialect\":\"{long}\"}}")).len() <= PARSER_MESSAGE_BYTES_MAX);
-        for field in ["\"batch\":1", "\"attach\":\"yes\"", "\"presence\":\"gone\"", "\"autoAck\":0", "\"deviceId\":\"*\"", "\"since\":[]"] {
+        assert!(
+            refused("auth", &format!("{{\"token\":\"t\",\"dialect\":\"{long}\"}}")).len() <= PARSER_MESSAGE_BYTES_MAX
+        );
+        for field in [
+            "\"batch\":1",
+            "\"attach\":\"yes\"",
+            "\"presence\":\"gone\"",
+            "\"autoAck\":0",
+            "\"deviceId\":\"*\"",
+            "\"since\":[]",
+        ] {
             refused("auth", &format!("{{\"token\":\"t\",{field}}}"));
         }
     }
@@ -504,13 +531,18 @@ mod tests {
     #[test]
     fn a_history_limit_above_the_most_counts_as_the_most() {
         with("history", "{\"conversationId\":\"r\",\"limit\":100000,\"before\":7}", |result| {
-            assert!(matches!(result, Ok(Request::History { page, .. }) if page == Page { from: PageFrom::Before(7), limit: 200 }));
+            assert!(
+                matches!(result, Ok(Request::History { page, .. }) if page == Page { from: PageFrom::Before(7), limit: 200 })
+            );
         });
     }
 
     #[test]
     fn a_query_string_says_the_same_as_auth_does() {
-        let options = auth_options([("deviceId", "phone"), ("dialect", "conversation"), ("batch", "1"), ("attach", "false"), ("token", "t")].into_iter());
+        let options = auth_options(
+            [("deviceId", "phone"), ("dialect", "conversation"), ("batch", "1"), ("attach", "false"), ("token", "t")]
+                .into_iter(),
+        );
         let options = options.unwrap();
         assert_eq!(options.device.map(|device| device.to_string()), Some("phone".to_owned()));
         assert_eq!(options.encoding, Encoding { dialect: Dialect::Conversation, batch: true });

@@ -52,7 +52,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value = "default")]
     pacing: Pacing,
     /// The bundled message policy plugin, in the fan-out workloads
-    #[arg(long, value_enum, default_value = "off")]
+    #[arg(long, value_enum, default_value = "on")]
     plugin: Switch,
     /// Seconds that are measured, after one of warm-up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]

@@ -154,7 +154,13 @@ impl Target {
     }
 
     fn token(&self, user: &str) -> Result<String, BenchError> {
-        let key = Key { kid: None, algorithm: Algorithm::HS256, secret: Some(Secret::new(&*self.secret)), secret_env: None, file: None };
+        let key = Key {
+            kid: None,
+            algorithm: Algorithm::HS256,
+            secret: Some(Secret::new(&*self.secret)),
+            secret_env: None,
+            file: None,
+        };
         let mut config = Config::default();
         config.auth.keys = vec![key];
         Ok(sign(&config, user, TOKEN_TTL, serde_json::Map::new())?)

@@ -89,7 +89,10 @@ impl Log {
         let Some(standing) = self.messages.get(id) else { return };
         let places: Vec<Seq> = std::iter::once(standing.seq).chain(standing.edits.iter().copied()).collect();
         for seq in places {
-            let Some(slot) = seq.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()).and_then(|index| self.events.get_mut(index))
+            let Some(slot) = seq
+                .checked_sub(self.first)
+                .and_then(|index| usize::try_from(index).ok())
+                .and_then(|index| self.events.get_mut(index))
             else {
                 continue;
             };
@@ -128,7 +131,7 @@ impl Log {
 
     /// Exactly the events after a place, or `None` when the log cannot tell or there are too many.
     pub(super) fn since(&self, since: &Since, events_max: usize, bytes_max: usize) -> Option<Vec<Arc<Event>>> {
-        let reaches_back = since.seq + 1 >= self.first && since.seq <= self.head();
+        let reaches_back = since.seq <= self.head() && since.seq + 1 >= self.first;
         if *since.epoch != *self.epoch || !reaches_back {
             return None;
         }
@@ -150,11 +153,13 @@ impl Log {
     /// Messages in their present state, ascending, and whether there are more in the direction that was read. A page
     /// ends early at `bytes_max` but always holds one message, if there is one.
     pub(super) fn page(&self, page: Page, bytes_max: usize) -> (Vec<(Seq, Message)>, bool) {
-        let place = |seq: Seq| usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.events.len());
+        let place =
+            |seq: Seq| usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.events.len());
         let mut taken = Taken { messages: Vec::new(), bytes: 0, limit: page.limit, bytes_max, has_more: false };
         match page.from {
             PageFrom::After(seq) => {
-                let _full = self.events.range(place(seq.saturating_add(1))..).try_for_each(|event| taken.take(self, event));
+                let _full =
+                    self.events.range(place(seq.saturating_add(1))..).try_for_each(|event| taken.take(self, event));
             }
             PageFrom::Newest | PageFrom::Before(_) => {
                 let end = if let PageFrom::Before(seq) = page.from { place(seq) } else { self.events.len() };

@@ -15,6 +15,7 @@ use self::room::Room;
 use super::{Answer, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Usage};
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
+use crate::wire::request::Since;
 
 /// Rooms that one sweep looks at, so that a sweep costs the same however many there are.
 const SWEEP_ROOMS_MAX: usize = 256;
@@ -45,6 +46,13 @@ struct Retention {
     order: std::collections::VecDeque<Place>,
     /// Rooms made so far: a slot used again gets another serial.
     serial: u64,
+}
+
+/// Who joins, what the connection has seen, and on which shard it becomes live.
+struct Newcomer {
+    user: UserId,
+    since: Option<Since>,
+    live: Option<ShardId>,
 }
 
 #[derive(Clone, Copy)]
@@ -89,7 +97,8 @@ impl Partition {
             Op::RoomsOf { user } => Answer::Rooms(self.users.get(&user).cloned().unwrap_or_default()).into(),
             Op::Index(change) => self.index(change),
             Op::Join { room, user, since, already_live } => {
-                let outcome = self.join(&room, user, since.as_ref(), (!already_live).then_some(from), now);
+                let newcomer = Newcomer { user, since, live: (!already_live).then_some(from) };
+                let outcome = self.join(&room, newcomer, now);
                 self.settle(&room, outcome, now)
             }
             Op::Attach { room, user, since, live } => {
@@ -118,8 +127,8 @@ impl Partition {
                 let outcome = self.append(&room, user, draft, now);
                 self.settle(&room, outcome, now)
             }
-            Op::Edit { room, user, message_id, content, if_version } => {
-                let outcome = self.with_member(&room, &user, |room| room.edit(&user, &message_id, content, if_version, now));
+            Op::Edit { room, user, revision } => {
+                let outcome = self.with_member(&room, &user, |room| room.edit(&user, revision, now));
                 self.settle(&room, outcome, now)
             }
             Op::Delete { room, user, message_id } => {
@@ -193,7 +202,9 @@ impl Partition {
         Outcome { change: (!change.quiet).then_some(change), ..Outcome::default() }
     }
 
-    fn join(&mut self, id: &RoomId, user: UserId, since: Option<&crate::wire::request::Since>, live: Option<ShardId>, now: Timestamp) -> Outcome {
+    fn join(&mut self, id: &RoomId, newcomer: Newcomer, now: Timestamp) -> Outcome {
+        let Newcomer { user, since, live } = newcomer;
+        let since = since.as_ref();
         let limits = &self.limits;
         let existing = find(&mut self.rooms, &self.by_id, id);
         if let Some(room) = existing
@@ -203,28 +214,43 @@ impl Partition {
         }
         let refused = |reason| Outcome {
             answer: Some(Answer::JoinRefused(reason)),
-            forward: Some(Op::Index(MembershipChange { user: user.clone(), room: id.clone(), membership: 0, joined: false, quiet: true })),
+            forward: Some(Op::Index(MembershipChange {
+                user: user.clone(),
+                room: id.clone(),
+                membership: 0,
+                joined: false,
+                quiet: true,
+            })),
             ..Outcome::default()
         };
         if !self.classes.of(id.as_str()).open {
             return refused(JoinRefusal::NotAllowed);
         }
         let members_max = limits.members_per_room_max;
-        if members_max != 0 && self.by_id.get(id).and_then(|key| self.rooms.get(*key)).is_some_and(|room| room.members() >= members_max) {
+        if members_max != 0
+            && self.by_id.get(id).and_then(|key| self.rooms.get(*key)).is_some_and(|room| room.members() >= members_max)
+        {
             return refused(JoinRefusal::Limit);
         }
         self.open_room(id);
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return refused(JoinRefusal::Limit) };
         let limits = &self.limits;
         let membership = room.add_member(user.clone());
-        let event = (room.members() <= limits.member_events_max).then(|| room.record(EventKind::MemberJoined { user: user.clone(), at: now }));
+        let event = (room.members() <= limits.member_events_max)
+            .then(|| room.record(EventKind::MemberJoined { user: user.clone(), at: now }));
         // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
         let feed = event.map(|event| room.feed(event));
         let entry = room.enter(&user, since, live, limits);
         Outcome {
             answer: Some(Answer::Entered(Box::new(entry))),
             feed,
-            forward: Some(Op::Index(MembershipChange { user, room: id.clone(), membership, joined: true, quiet: false })),
+            forward: Some(Op::Index(MembershipChange {
+                user,
+                room: id.clone(),
+                membership,
+                joined: true,
+                quiet: false,
+            })),
             change: None,
         }
     }
@@ -234,11 +260,18 @@ impl Partition {
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return Answer::NotAMember.into() };
         let members = room.members();
         let Some(membership) = room.remove_member(&user) else { return Answer::NotAMember.into() };
-        let event = (members <= member_events_max).then(|| room.record(EventKind::MemberLeft { user: user.clone(), at: now }));
+        let event =
+            (members <= member_events_max).then(|| room.record(EventKind::MemberLeft { user: user.clone(), at: now }));
         Outcome {
             answer: Some(Answer::Left),
             feed: event.map(|event| room.feed(event)),
-            forward: Some(Op::Index(MembershipChange { user, room: id.clone(), membership, joined: false, quiet: false })),
+            forward: Some(Op::Index(MembershipChange {
+                user,
+                room: id.clone(),
+                membership,
+                joined: false,
+                quiet: false,
+            })),
             change: None,
         }
     }
@@ -247,7 +280,11 @@ impl Partition {
         let Some(room) = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)) else {
             return Answer::NotAMember.into();
         };
-        let sent = draft.temp_id.as_ref().map(|temp_id| Sent { room: id.clone(), user: user.clone(), temp_id: temp_id.clone() });
+        let sent = draft.temp_id.as_ref().map(|temp_id| Sent {
+            room: id.clone(),
+            user: user.clone(),
+            temp_id: temp_id.clone(),
+        });
         if let Some(first) = sent.as_ref().and_then(|sent| self.dedup.first_answer(sent, now))
             // An answer of a log that was lost speaks of a message that is no longer there.
             && first.log.as_ref().map(|(epoch, _)| epoch) == room.epoch()
@@ -317,16 +354,17 @@ impl Partition {
         // Rooms drop events by their own bounds too; once most of the order speaks of such, it is made anew.
         if self.retention.order.len() > 1024 + 2 * self.retention.events {
             let rooms = &self.rooms;
-            self.retention
-                .order
-                .retain(|place| rooms.get(place.room).is_some_and(|room| room.serial() == place.serial && room.holds(place.seq)));
+            self.retention.order.retain(|place| {
+                rooms.get(place.room).is_some_and(|room| room.serial() == place.serial && room.holds(place.seq))
+            });
         }
     }
 
     /// Drops what grew too old in some of the rooms, and rooms that nothing is left of. To be called now and then.
     pub fn sweep(&mut self, now: Timestamp) {
         self.dedup.forget_old(now);
-        let keys: Vec<usize> = self.rooms.iter().map(|(key, _)| key).filter(|key| *key >= self.sweep_from).take(SWEEP_ROOMS_MAX).collect();
+        let keys: Vec<usize> =
+            self.rooms.iter().map(|(key, _)| key).filter(|key| *key >= self.sweep_from).take(SWEEP_ROOMS_MAX).collect();
         self.sweep_from = if keys.len() < SWEEP_ROOMS_MAX { 0 } else { keys.last().map_or(0, |key| key + 1) };
         for key in keys {
             let Some(room) = self.rooms.get_mut(key) else { continue };

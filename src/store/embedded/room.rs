@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::log::Log;
 use crate::ids::{MessageId, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
-use crate::store::{Answer, Class, Entry, Head, Limits, Outcome};
+use crate::store::{Answer, Class, Entry, Head, Limits, Outcome, Revision};
 use crate::wire::request::{Page, Since};
 
 /// One room.
@@ -37,7 +36,16 @@ struct Member {
 impl Room {
     pub(super) fn new(id: RoomId, class: Arc<Class>, epoch: Arc<str>, serial: u64) -> Self {
         let log = (class.events_max > 0).then(|| Log::new(epoch));
-        Self { id, class, log, members: HashMap::new(), memberships: 0, listeners: SmallVec::new(), serial, accounted: (0, 0) }
+        Self {
+            id,
+            class,
+            log,
+            members: HashMap::new(),
+            memberships: 0,
+            listeners: SmallVec::new(),
+            serial,
+            accounted: (0, 0),
+        }
     }
 
     pub(super) fn id(&self) -> &RoomId {
@@ -104,7 +112,13 @@ impl Room {
     }
 
     /// What a member's connection learns; on a shard it becomes live there.
-    pub(super) fn enter(&mut self, user: &UserId, since: Option<&Since>, live: Option<ShardId>, limits: &Limits) -> Entry {
+    pub(super) fn enter(
+        &mut self,
+        user: &UserId,
+        since: Option<&Since>,
+        live: Option<ShardId>,
+        limits: &Limits,
+    ) -> Entry {
         if let (Some(shard), Some(member)) = (live, self.members.get_mut(user)) {
             member.live += 1;
             let shard = usize::from(shard.0);
@@ -119,7 +133,13 @@ impl Room {
             .zip(self.log.as_ref())
             .and_then(|(since, log)| log.since(since, limits.recover_events_max, limits.recover_bytes_max));
         let membership = self.members.get(user).map_or(0, |member| member.membership);
-        Entry { head: self.head(), membership, live_in: live.map(|_| self.id.clone()), missed, members: self.members.len() }
+        Entry {
+            head: self.head(),
+            membership,
+            live_in: live.map(|_| self.id.clone()),
+            missed,
+            members: self.members.len(),
+        }
     }
 
     pub(super) fn detach(&mut self, user: &UserId, membership: u64, shard: ShardId) {
@@ -141,8 +161,9 @@ impl Room {
         }
     }
 
-    pub(super) fn edit(&mut self, user: &UserId, id: &MessageId, content: Arc<RawValue>, if_version: Option<u64>, now: Timestamp) -> Outcome {
-        let message = match self.own_message(user, id) {
+    pub(super) fn edit(&mut self, user: &UserId, revision: Revision, now: Timestamp) -> Outcome {
+        let Revision { message_id, content, if_version } = revision;
+        let message = match self.own_message(user, &message_id) {
             Ok(message) => message,
             Err(answer) => return answer.into(),
         };
@@ -163,7 +184,8 @@ impl Room {
         if let Some(log) = &mut self.log {
             log.redact(id, now);
         }
-        let event = self.record(EventKind::MessageDeleted { message_id: id.clone(), user: user.clone(), deleted_at: now });
+        let event =
+            self.record(EventKind::MessageDeleted { message_id: id.clone(), user: user.clone(), deleted_at: now });
         let answer = Answer::Deleted { seq: event.seq.unwrap_or(0) };
         Outcome { answer: Some(answer), feed: Some(self.feed(event)), ..Outcome::default() }
     }

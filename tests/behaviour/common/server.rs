@@ -1,0 +1,126 @@
+//! Servers in this process.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use stentor::config::{Algorithm, Config, Key, OnFailure, Plugin, Secret};
+use stentor::{Listeners, Server, StartError};
+
+use super::{Client, Handshake, Response, SECRET, Token};
+
+/// A configuration for tests: two shards, the tests' key, no bound on rates, and nothing to wait for when it stops.
+pub(crate) fn config() -> Config {
+    let mut config = Config { shards: 2, ..Config::default() };
+    let secret = Some(Secret::new(SECRET));
+    config.auth.keys = vec![Key { kid: None, algorithm: Algorithm::HS256, secret, secret_env: None, file: None }];
+    config.limits.requests_per_second_max = 0;
+    config.timing.close_ms_max = 1_000;
+    config.timing.drain_ms = 0;
+    config
+}
+
+/// A plugin with its configuration. Components are looked for where the repository keeps them.
+pub(crate) fn plugin(name: &str, component: &str, config: Value) -> Plugin {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/built").join(component);
+    Plugin {
+        name: name.to_owned(),
+        component: path.to_str().unwrap().to_owned(),
+        on_failure: OnFailure::Closed,
+        // Far more than a call takes, so that only a call that never ends is ended, however busy the machine is.
+        call_ms_max: 500,
+        memory_bytes_max: 64 << 20,
+        log_lines_per_second_max: 50,
+        config: config.as_object().unwrap().clone(),
+    }
+}
+
+/// A running server. It stops when it is dropped.
+pub(crate) struct TestServer {
+    server: Server,
+}
+
+impl TestServer {
+    /// Starts a server.
+    pub(crate) fn start(config: Config) -> Self {
+        Self::try_start(config).unwrap_or_else(|error| panic!("the server does not start: {error}"))
+    }
+
+    /// Starts a server, or says why not.
+    pub(crate) fn try_start(config: Config) -> Result<Self, StartError> {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server::start(config, Listeners { client: listen(), admin: listen() })?;
+        Ok(Self { server })
+    }
+
+    /// A server with so many shards and nothing else unusual.
+    pub(crate) fn with_shards(shards: usize) -> Self {
+        let mut config = config();
+        config.shards = shards;
+        Self::start(config)
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.client_address()
+    }
+
+    /// Where the operator connects.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.server.admin_address()
+    }
+
+    /// A handshake that is still to be sent.
+    pub(crate) fn handshake(&self) -> Handshake {
+        Handshake::to(self.address())
+    }
+
+    /// A connection that has not authenticated.
+    pub(crate) fn connect(&self) -> Client {
+        self.handshake().upgrade()
+    }
+
+    /// An authenticated connection of a user.
+    pub(crate) fn user(&self, user: &str) -> Client {
+        self.device(user, json!({}))
+    }
+
+    /// An authenticated connection of a user, with what else `auth` may say.
+    pub(crate) fn device(&self, user: &str, options: Value) -> Client {
+        let mut client = self.connect();
+        let mut data = options;
+        data["token"] = Token::of(user).sign().into();
+        client.success = client.reply_named("auth-success", "auth", data);
+        assert_eq!(client.success["userId"], user);
+        client
+    }
+
+    /// A user who is in a room.
+    pub(crate) fn member(&self, user: &str, room: &str) -> Client {
+        let mut client = self.user(user);
+        client.join(room);
+        client
+    }
+
+    /// A plain TCP connection to the client listener.
+    pub(crate) fn socket(&self) -> TcpStream {
+        TcpStream::connect(self.address()).unwrap()
+    }
+
+    /// Asks the operator's listener.
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        Response::get(self.admin_address(), path)
+    }
+
+    /// The value of a series, named as `/metrics` writes it; 0 if it is not there.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let body = self.admin("/metrics").body;
+        let line = body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Stops the server politely. Returns when it is gone.
+    pub(crate) fn stop(self) {
+        self.server.stop();
+    }
+}

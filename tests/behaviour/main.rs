@@ -1,0 +1,27 @@
+//! Behaviour: what a client of the server sees, over real sockets.
+//!
+//! One file per behaviour. Every test starts servers of its own in this process, on ports of the system's choice, and
+//! speaks to them with a client that shares no code with the server. Nothing here waits for time to pass: every wait is
+//! for an event and has a generous deadline, and that something is *not* sent is known from what comes after it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+mod admin;
+mod authentication;
+mod envelope;
+mod handshake;
+mod history;
+mod limits;
+mod messages;
+mod plugins;
+mod recovery;
+mod rooms;
+mod websocket;
