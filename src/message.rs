@@ -28,9 +28,9 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub enum EventKind {
     /// A message was sent.
-    MessageNew(Message),
+    MessageNew(Box<Message>),
     /// A message got new content. Carries the whole message.
-    MessageEdited(Message),
+    MessageEdited(Box<Message>),
     /// A message was deleted.
     MessageDeleted {
         /// Which message.

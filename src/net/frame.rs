@@ -307,7 +307,11 @@ mod tests {
         assert_eq!(fed(&[frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 600])]), too_big);
         assert_eq!(fed(&[frame(0x01, b""), frame(0x00, b""), frame(0x00, b""), frame(0x80, b"")]), too_big);
         let mut announced = vec![0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4];
-        assert_eq!(Decoder::default().take(&mut announced, LIMITS), Err(CloseCode::TooBig), "refused by its head alone");
+        assert_eq!(
+            Decoder::default().take(&mut announced, LIMITS),
+            Err(CloseCode::TooBig),
+            "refused by its head alone"
+        );
     }
 
     #[test]

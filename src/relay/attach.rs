@@ -89,7 +89,7 @@ impl Relay {
             self.hub.close(key, CloseCode::OverCapacity);
             return;
         };
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
         peer.counted = true;
         let (user, live) = (peer.user.clone(), peer.attach);
         rooms.truncate(self.settings.rooms_per_connection_max);
@@ -111,7 +111,7 @@ impl Relay {
             self.all_attached(key);
             return;
         }
-        if let Some(peer) = self.peers.get_mut(&key) {
+        if let Some(peer) = self.peers.get_mut(key) {
             peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
         }
         for (index, room) in rooms.into_iter().enumerate() {
@@ -140,14 +140,14 @@ impl Relay {
     }
 
     fn attachment(&mut self, key: ConnectionKey) -> Option<&mut Attachment> {
-        match self.peers.get_mut(&key)?.pending.as_deref_mut() {
+        match self.peers.get_mut(key)?.pending.as_deref_mut() {
             Some(Pending { waiting: Waiting::Attach(attachment), .. }) => Some(attachment),
             _ => None,
         }
     }
 
     fn all_attached(&mut self, key: ConnectionKey) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(pending) = peer.pending.take() else { return };
         let Pending { asked, waiting: Waiting::Attach(attachment) } = *pending else { return };
         let heads: Vec<RoomHead> = attachment
@@ -182,7 +182,7 @@ impl Relay {
     pub(super) fn follow(&mut self, key: ConnectionKey, change: &MembershipChange) {
         let room_left = self.hub.room_count(key) < self.settings.rooms_per_connection_max;
         let live = self.hub.is_live(key, &change.room);
-        let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.attach && !peer.gone) else { return };
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.attach && !peer.gone) else { return };
         // A connection that is just asking to join this room gets its answer, and needs no push.
         let joining = matches!(peer.pending.as_deref(), Some(Pending { waiting: Waiting::Join { room }, .. }) if *room == change.room);
         if live || joining || !room_left {
@@ -204,7 +204,7 @@ impl Relay {
             return;
         }
         self.hub.enter(key, room, entry.membership);
-        let Some(dialect) = self.peers.get(&key).map(|peer| peer.dialect) else { return };
+        let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { return };
         let joined =
             RoomJoined { head: &head(room, &entry), recovered: false, messages: Vec::new(), members: entry.members };
         self.hub.reply(key, encode::push(Push::RoomJoined, dialect, &joined));
@@ -223,7 +223,7 @@ impl Relay {
             return;
         }
         self.end_live(key, &change.room);
-        let Some(dialect) = self.peers.get(&key).map(|peer| peer.dialect) else { return };
+        let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { return };
         let left = Left { conversation_id: &change.room, reason: "left" };
         self.hub.reply(key, encode::push(Push::RoomLeft, dialect, &left));
     }

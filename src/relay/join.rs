@@ -55,7 +55,7 @@ impl Relay {
                 return;
             }
         };
-        let Some(peer) = self.peers.get(&asked.key) else { return };
+        let Some(peer) = self.peers.get(asked.key) else { return };
         let epoch = entry.head.epoch().cloned();
         let origin = Origin { room, epoch: epoch.as_deref() };
         let missed = entry.missed.as_deref();
@@ -91,7 +91,7 @@ impl Relay {
             return;
         }
         self.end_live(asked.key, room);
-        if let Some(peer) = self.peers.get(&asked.key) {
+        if let Some(peer) = self.peers.get(asked.key) {
             tracing::info!(conn = %peer.connection, user = %peer.user, %room, "left");
         }
         self.reply(asked, "room-left", &Left { conversation_id: room });

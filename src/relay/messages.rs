@@ -37,7 +37,7 @@ fn shared(content: &RawValue) -> Arc<RawValue> {
 
 impl Relay {
     pub(super) fn send(&mut self, asked: Asked, send: Send<'_>) {
-        let Some(peer) = self.peers.get(&asked.key) else { return };
+        let Some(peer) = self.peers.get(asked.key) else { return };
         let draft = Draft {
             device: peer.device.clone(),
             temp_id: send.temp_id.map(|text| text.into_owned().into()),

@@ -26,7 +26,7 @@ pub use attach::Arrival;
 use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
-use peer::{Peer, Pending, Waiting};
+use peer::{Peer, Peers, Pending, Waiting};
 
 use crate::hub::{self, Hub};
 use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
@@ -62,7 +62,7 @@ pub struct Relay {
     mailboxes: Mailboxes,
     metrics: Arc<Metrics>,
     ids: IdSource,
-    peers: HashMap<ConnectionKey, Peer>,
+    peers: Peers,
     /// Each user's connections on this shard.
     users: HashMap<UserId, SmallVec<[ConnectionKey; 1]>>,
     /// What was last told to the metrics.
@@ -106,7 +106,7 @@ impl Relay {
             mailboxes: parts.mailboxes,
             metrics: parts.metrics,
             ids: IdSource::default(),
-            peers: HashMap::new(),
+            peers: Peers::default(),
             users: HashMap::new(),
             reported: crate::store::Usage::default(),
             reported_waiting: (0, 0),
@@ -115,12 +115,12 @@ impl Relay {
 
     /// Who a connection belongs to, once it is authenticated.
     pub fn user(&self, key: ConnectionKey) -> Option<&UserId> {
-        self.peers.get(&key).map(|peer| &peer.user)
+        self.peers.get(key).map(|peer| &peer.user)
     }
 
     /// Whether a connection's request is still under way. Its next one has to wait.
     pub fn is_waiting(&self, key: ConnectionKey) -> bool {
-        self.peers.get(&key).is_some_and(|peer| peer.pending.is_some())
+        self.peers.get(key).is_some_and(|peer| peer.pending.is_some())
     }
 
     /// Carries out an authenticated connection's request.
@@ -142,7 +142,7 @@ impl Relay {
     /// Tells a client that it does not get what it asked for.
     pub fn refuse(&mut self, asked: &Asked, room: Option<&RoomId>, refusal: &Refusal) {
         self.metrics.errors.count(refusal.code.name());
-        let peer = self.peers.get(&asked.key);
+        let peer = self.peers.get(asked.key);
         tracing::info!(
             conn = peer.map(|peer| tracing::field::display(peer.connection)),
             user = peer.map(|peer| tracing::field::display(&peer.user)),
@@ -170,14 +170,12 @@ impl Relay {
 
     /// Remembers what a connection waits for, and submits the operation that will answer it.
     fn ask(&mut self, asked: Asked, waiting: Waiting, op: Op) {
-        let key = asked.key;
         self.ask_except(asked, waiting, op, false);
-        debug_assert!(self.peers.contains_key(&key) || self.peers.is_empty() || !self.is_waiting(key));
     }
 
     /// As [`Relay::ask`]; with `no_echo` the event it causes is not pushed to the asking connection.
     fn ask_except(&mut self, asked: Asked, waiting: Waiting, op: Op, no_echo: bool) {
-        let Some(peer) = self.peers.get_mut(&asked.key) else { return };
+        let Some(peer) = self.peers.get_mut(asked.key) else { return };
         let ticket = Ticket { shard: self.shard, key: asked.key, errand: Errand::Request };
         peer.pending = Some(Box::new(Pending { asked, waiting }));
         peer.outstanding += 1;
@@ -254,7 +252,7 @@ impl Relay {
     /// The second half of whatever was asked for.
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let key = ticket.key;
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
         peer.outstanding -= 1;
         if peer.gone {
             self.answered_too_late(&ticket, &answer);
@@ -323,7 +321,7 @@ impl Relay {
         for room in self.hub.rooms_of(key) {
             self.end_live(key, &room);
         }
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
         peer.gone = true;
         peer.pending = None;
         let user = peer.user.clone();
@@ -336,7 +334,9 @@ impl Relay {
             }
         }
         if outstanding == 0 {
-            self.peers.remove(&key);
+            self.peers.remove(key);
+        } else {
+            self.peers.keep_until_answered(key);
         }
         if counted {
             self.submit(Op::Depart { user }, None, false);
@@ -353,11 +353,11 @@ impl Relay {
     }
 
     fn answered_too_late(&mut self, ticket: &Ticket, answer: &Answer) {
-        let Some(peer) = self.peers.get(&ticket.key) else { return };
+        let Some(peer) = self.peers.get(ticket.key) else { return };
         let user = peer.user.clone();
         let last = peer.outstanding == 0;
         if last {
-            self.peers.remove(&ticket.key);
+            self.peers.remove(ticket.key);
         }
         match (&ticket.errand, answer) {
             (_, Answer::Entered(entry)) => {
@@ -405,7 +405,7 @@ impl Relay {
     }
 
     fn connection_id(&self, key: ConnectionKey) -> ConnectionId {
-        self.peers.get(&key).map_or(ConnectionId(0), |peer| peer.connection)
+        self.peers.get(key).map_or(ConnectionId(0), |peer| peer.connection)
     }
 }
 

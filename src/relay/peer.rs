@@ -1,6 +1,8 @@
 //! What the relay knows of an authenticated connection.
 
-use crate::ids::{ConnectionId, DeviceId, MessageId, RoomId, UserId};
+use std::collections::HashMap;
+
+use crate::ids::{ConnectionId, ConnectionKey, DeviceId, MessageId, RoomId, UserId};
 use crate::wire::Dialect;
 use crate::wire::request::Since;
 
@@ -26,6 +28,58 @@ pub(super) struct Peer {
     pub(super) counted: bool,
     /// Whether the connection ended while answers were still to come.
     pub(super) gone: bool,
+}
+
+/// All authenticated connections of a shard.
+///
+/// Those that are there are found by their slot. One that ended while answers were still to come is kept apart, because
+/// its slot is used again.
+#[derive(Default)]
+pub(super) struct Peers {
+    by_slot: Vec<Option<(u32, Peer)>>,
+    gone: HashMap<ConnectionKey, Peer>,
+}
+
+impl Peers {
+    pub(super) fn get(&self, key: ConnectionKey) -> Option<&Peer> {
+        match self.by_slot.get(key.slot as usize) {
+            Some(Some((generation, peer))) if *generation == key.generation => Some(peer),
+            _ => self.gone.get(&key),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Peer> {
+        match self.by_slot.get_mut(key.slot as usize) {
+            Some(Some((generation, peer))) if *generation == key.generation => Some(peer),
+            _ => self.gone.get_mut(&key),
+        }
+    }
+
+    pub(super) fn insert(&mut self, key: ConnectionKey, peer: Peer) {
+        let slot = key.slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.by_slot.get_mut(slot) {
+            *place = Some((key.generation, peer));
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: ConnectionKey) -> Option<Peer> {
+        match self.by_slot.get_mut(key.slot as usize) {
+            Some(place) if place.as_ref().is_some_and(|(generation, _)| *generation == key.generation) => {
+                place.take().map(|(_, peer)| peer)
+            }
+            _ => self.gone.remove(&key),
+        }
+    }
+
+    /// Gives up a connection's slot; what is still to come for it will find it apart.
+    pub(super) fn keep_until_answered(&mut self, key: ConnectionKey) {
+        if let Some(peer) = self.remove(key) {
+            self.gone.insert(key, peer);
+        }
+    }
 }
 
 /// A request under way, and what it waits for.

@@ -10,6 +10,8 @@ mod room;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use self::dedup::{Dedup, Sent};
 use self::room::Room;
 use super::{Answer, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Usage};
@@ -26,15 +28,21 @@ pub struct Partition {
     limits: Limits,
     rooms: slab::Slab<Room>,
     by_id: HashMap<RoomId, usize>,
-    /// Each user's rooms, in the order of joining.
-    users: HashMap<UserId, Vec<RoomId>>,
-    /// Each user's connections, on all shards.
-    connections: HashMap<UserId, usize>,
+    users: HashMap<UserId, User>,
     dedup: Dedup,
     retention: Retention,
     ids: IdSource,
     /// Where the next sweep goes on.
     sweep_from: usize,
+}
+
+/// A user with a room or a connection.
+#[derive(Default)]
+struct User {
+    /// In the order of joining.
+    rooms: SmallVec<[RoomId; 1]>,
+    /// On all shards.
+    connections: u32,
 }
 
 /// What all logs of a partition cost together, and in which order their events came.
@@ -72,7 +80,6 @@ impl Partition {
             rooms: slab::Slab::new(),
             by_id: HashMap::new(),
             users: HashMap::new(),
-            connections: HashMap::new(),
             dedup,
             retention: Retention::default(),
             ids: IdSource::default(),
@@ -94,7 +101,7 @@ impl Partition {
     pub fn apply(&mut self, op: Op, from: ShardId, now: Timestamp) -> Outcome {
         match op {
             Op::Reserve { user, room } => self.reserve(user, room),
-            Op::RoomsOf { user } => Answer::Rooms(self.users.get(&user).cloned().unwrap_or_default()).into(),
+            Op::RoomsOf { user } => Answer::Rooms(self.rooms_of(&user)).into(),
             Op::Index(change) => self.index(change),
             Op::Join { room, user, since, already_live } => {
                 let newcomer = Newcomer { user, since, live: (!already_live).then_some(from) };
@@ -154,50 +161,55 @@ impl Partition {
         }
     }
 
-    fn arrive(&mut self, user: UserId) -> Outcome {
+    fn rooms_of(&self, user: &UserId) -> Vec<RoomId> {
+        self.users.get(user).map_or_else(Vec::new, |user| user.rooms.to_vec())
+    }
+
+    fn arrive(&mut self, id: UserId) -> Outcome {
         let connections_max = self.limits.connections_per_user_max;
-        let rooms = self.users.get(&user).cloned().unwrap_or_default();
-        let connections = self.connections.entry(user).or_default();
-        if connections_max != 0 && *connections >= connections_max {
+        let user = self.users.entry(id).or_default();
+        if connections_max != 0 && user.connections as usize >= connections_max {
             return Answer::TooManyConnections.into();
         }
-        *connections += 1;
-        Answer::Rooms(rooms).into()
+        user.connections += 1;
+        Answer::Rooms(user.rooms.to_vec()).into()
     }
 
-    fn depart(&mut self, user: &UserId) {
-        if let Some(connections) = self.connections.get_mut(user) {
-            *connections = connections.saturating_sub(1);
-            if *connections == 0 {
-                self.connections.remove(user);
-            }
+    fn depart(&mut self, id: &UserId) {
+        if let Some(user) = self.users.get_mut(id) {
+            user.connections = user.connections.saturating_sub(1);
+            self.forget_user_without_anything(id);
         }
     }
 
-    fn reserve(&mut self, user: UserId, room: RoomId) -> Outcome {
+    fn forget_user_without_anything(&mut self, id: &UserId) {
+        if self.users.get(id).is_some_and(|user| user.connections == 0 && user.rooms.is_empty()) {
+            self.users.remove(id);
+        }
+    }
+
+    fn reserve(&mut self, id: UserId, room: RoomId) -> Outcome {
         let rooms_max = self.limits.rooms_per_user_max;
-        let rooms = self.users.entry(user).or_default();
-        if rooms.contains(&room) {
+        let user = self.users.entry(id).or_default();
+        if user.rooms.contains(&room) {
             return Answer::Reserved.into();
         }
-        if rooms_max != 0 && rooms.len() >= rooms_max {
+        if rooms_max != 0 && user.rooms.len() >= rooms_max {
             return Answer::JoinRefused(JoinRefusal::Limit).into();
         }
-        rooms.push(room);
+        user.rooms.push(room);
         Answer::Reserved.into()
     }
 
     fn index(&mut self, change: MembershipChange) -> Outcome {
         if change.joined {
-            let rooms = self.users.entry(change.user.clone()).or_default();
-            if !rooms.contains(&change.room) {
-                rooms.push(change.room.clone());
+            let user = self.users.entry(change.user.clone()).or_default();
+            if !user.rooms.contains(&change.room) {
+                user.rooms.push(change.room.clone());
             }
-        } else if let Some(rooms) = self.users.get_mut(&change.user) {
-            rooms.retain(|room| *room != change.room);
-            if rooms.is_empty() {
-                self.users.remove(&change.user);
-            }
+        } else if let Some(user) = self.users.get_mut(&change.user) {
+            user.rooms.retain(|room| *room != change.room);
+            self.forget_user_without_anything(&change.user);
         }
         Outcome { change: (!change.quiet).then_some(change), ..Outcome::default() }
     }
@@ -305,7 +317,7 @@ impl Partition {
             edited_at: None,
             deleted_at: None,
         };
-        let event = room.record(EventKind::MessageNew(message));
+        let event = room.record(EventKind::MessageNew(Box::new(message)));
         let receipt = Receipt { message_id, log: room.log_place(event.seq), sent_at: now, duplicate: false };
         let feed = room.feed(event);
         if let Some(sent) = sent {

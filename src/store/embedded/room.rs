@@ -172,7 +172,7 @@ impl Room {
         }
         let version = message.version + 1;
         let edited = Message { content: Some(content), version, edited_at: Some(now), ..message.clone() };
-        let event = self.record(EventKind::MessageEdited(edited));
+        let event = self.record(EventKind::MessageEdited(Box::new(edited)));
         let answer = Answer::Edited { version, seq: event.seq.unwrap_or(0) };
         Outcome { answer: Some(answer), feed: Some(self.feed(event)), ..Outcome::default() }
     }
