@@ -353,6 +353,7 @@ impl ShardParts<'_> {
         let (limits, store) = (&self.config.limits, &self.config.store);
         let share = |total: usize| total.div_ceil(usize::from(self.shards));
         store::Limits {
+            rooms_max: share(store.rooms_max),
             total_bytes_max: share(store.total_bytes_max),
             dedup_ms: store.dedup_seconds.saturating_mul(1000),
             dedup_entries_max: share(store.dedup_entries_max),

@@ -79,6 +79,7 @@ impl Default for Store {
             room_age_seconds_max: 30 * 24 * 3600,
             room_bytes_max: 16 << 20,
             total_bytes_max: 1 << 30,
+            rooms_max: 1_000_000,
             dedup_seconds: 24 * 3600,
             dedup_entries_max: 1_000_000,
         }

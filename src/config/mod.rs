@@ -237,6 +237,8 @@ pub struct Store {
     pub room_bytes_max: usize,
     /// Bytes of events kept in all rooms together; the rooms written longest ago give way first.
     pub total_bytes_max: usize,
+    /// Rooms that are kept; joining one more that does not exist yet is refused.
+    pub rooms_max: usize,
     /// How long a `tempId` is remembered, in seconds.
     pub dedup_seconds: u64,
     /// How many `tempId`s are remembered in all; the oldest give way first.

@@ -12,12 +12,15 @@ use super::Limits;
 const SLICES_MAX: usize = 16;
 
 /// Frames in the order in which they will be written.
+#[derive(Default)]
 pub(super) struct Backlog {
     queue: VecDeque<Waiting>,
     bytes: usize,
     frames: usize,
-    /// Whether nothing is to be written yet.
-    pub(super) held: bool,
+    /// While nothing is to be written yet: behind how many entries those belong that will come first.
+    held_at: Option<usize>,
+    /// Bytes and frames that do not count against the bounds.
+    granted: (usize, usize),
     /// Whether the first entry was written in part, so that it must be finished.
     begun: bool,
 }
@@ -29,20 +32,12 @@ struct Waiting {
 }
 
 impl Backlog {
-    pub(super) fn new() -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, frames: 0, held: false, begun: false }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    pub(super) fn frames(&self) -> usize {
-        self.frames
     }
 
     pub(super) fn push(&mut self, bytes: Bytes, frames: usize) {
@@ -57,13 +52,25 @@ impl Backlog {
         self.begun = begun;
     }
 
-    /// Puts frames before all that waits, except one whose beginning the other side already has.
-    pub(super) fn put_first(&mut self, first: Vec<Bytes>) {
-        for bytes in first.into_iter().rev() {
-            self.bytes += bytes.len();
-            self.frames += 1;
-            self.queue.insert(usize::from(self.begun), Waiting { bytes, frames: 1, since: Instant::now() });
+    pub(super) fn is_held(&self) -> bool {
+        self.held_at.is_some()
+    }
+
+    /// Lets whatever comes from now on wait.
+    pub(super) fn hold(&mut self) {
+        self.held_at.get_or_insert(self.queue.len());
+    }
+
+    /// Ends a hold; these frames come before all that was held.
+    pub(super) fn release(&mut self, first: Vec<Bytes>) {
+        let at = self.held_at.take().unwrap_or(self.queue.len()).min(self.queue.len());
+        let held = self.queue.split_off(at);
+        for bytes in first {
+            self.granted.0 += bytes.len();
+            self.granted.1 += 1;
+            self.push(bytes, 1);
         }
+        self.queue.extend(held);
     }
 
     /// Whether a bound is crossed. A single frame is never too much: whoever made it bounded it.
@@ -72,13 +79,15 @@ impl Backlog {
             .queue
             .front()
             .is_some_and(|oldest| now.saturating_duration_since(oldest.since) > limits.outbox_age_max);
-        aged || (self.queue.len() > 1
-            && (self.bytes > limits.outbox_bytes_max || self.frames > limits.outbox_frames_max))
+        let bytes = self.bytes.saturating_sub(self.granted.0);
+        let frames = self.frames.saturating_sub(self.granted.1);
+        aged || (frames > 1 && (bytes > limits.outbox_bytes_max || frames > limits.outbox_frames_max))
     }
 
     /// Forgets everything but an entry whose beginning the other side already has.
     pub(super) fn forget_unbegun(&mut self) {
         self.queue.truncate(usize::from(self.begun));
+        self.granted = (0, 0);
         self.bytes = self.queue.iter().map(|waiting| waiting.bytes.len()).sum();
         self.frames = self.queue.iter().map(|waiting| waiting.frames).sum();
     }
@@ -126,7 +135,7 @@ mod tests {
     }
 
     fn backlog(sizes: &[usize]) -> Backlog {
-        let mut backlog = Backlog::new();
+        let mut backlog = Backlog::default();
         sizes.iter().for_each(|size| backlog.push(vec![0; *size].into(), 1));
         backlog
     }
@@ -146,10 +155,22 @@ mod tests {
         let mut begun = backlog(&[10, 20, 30]);
         begun.advance(4, Instant::now());
         begun.forget_unbegun();
-        assert_eq!((begun.bytes(), begun.frames()), (6, 1));
+        assert_eq!((begun.bytes(), begun.frames), (6, 1));
         let mut between = backlog(&[10, 20, 30]);
         between.advance(10, Instant::now());
         between.forget_unbegun();
         assert!(between.is_empty());
+    }
+
+    #[test]
+    fn what_is_released_first_comes_between_what_waited_and_what_was_held() {
+        let mut waiting = backlog(&[1]);
+        waiting.hold();
+        waiting.push(vec![0; 3].into(), 1);
+        waiting.release(vec![vec![0; 2].into(), vec![0; 200].into()]);
+        assert!(!waiting.is_held());
+        let lengths: Vec<usize> = waiting.queue.iter().map(|entry| entry.bytes.len()).collect();
+        assert_eq!(lengths, [1, 2, 200, 3]);
+        assert!(!waiting.is_over(&limits(), Instant::now()), "what was released does not count");
     }
 }

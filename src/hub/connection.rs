@@ -95,7 +95,7 @@ impl Connection {
             return false;
         }
         if let Some(backlog) = &mut self.backlog {
-            if ephemeral && !backlog.held {
+            if ephemeral && !backlog.is_held() {
                 stats.dropped += frames as u64;
                 return false;
             }
@@ -123,7 +123,7 @@ impl Connection {
             let _cleared =
                 self.stream.try_io(Interest::WRITABLE, || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) });
         }
-        let mut backlog = Backlog::new();
+        let mut backlog = Backlog::default();
         backlog.push_rest(bytes.slice(written..), frames, written > 0);
         self.backlog = Some(Box::new(backlog));
         self.wake();
@@ -133,7 +133,7 @@ impl Connection {
     /// Writes what waits, as far as the socket takes it. Ready once nothing waits.
     pub fn poll_drain(&mut self, context: &mut Context<'_>, stats: &mut Stats) -> Poll<io::Result<()>> {
         loop {
-            let Some(backlog) = self.backlog.as_mut().filter(|backlog| !backlog.held) else {
+            let Some(backlog) = self.backlog.as_mut().filter(|backlog| !backlog.is_held()) else {
                 return Poll::Ready(Ok(()));
             };
             if backlog.is_empty() {

@@ -124,14 +124,15 @@ impl Hub {
     fn end_pass(&mut self, room_key: u32, now: Instant) {
         let Some(room) = self.rooms.get_mut(room_key as usize) else { return };
         room.pass = None;
-        if room.has_outbox() {
-            self.schedule(room_key, now);
-            return;
-        }
-        self.dirty_rooms -= 1;
         let moved = room.close_gaps();
+        let clean = !room.has_outbox();
         self.note_moved(room_key, moved);
-        self.drop_room_if_empty(room_key);
+        if clean {
+            self.dirty_rooms -= 1;
+            self.drop_room_if_empty(room_key);
+        } else {
+            self.schedule(room_key, now);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! **Order.** Everything a connection gets carries a *tick*, a number that grows with each publish and each reply of
 //! this shard, and is written in the order of its ticks: replies and pushes of all its rooms keep the order in which
 //! they were caused. A connection for which nothing but one room's batch waits (nearly all, nearly always) is written
-//! that batch as it is. For any other [`Hub::settle`] collects what waits, sorts it by tick and writes it at once.
+//! that batch as it is. For any other `settle` collects what waits, sorts it by tick and writes it at once.
 
 mod backlog;
 mod batch;
@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use self::backlog::Backlog;
 use self::batch::Pending;
 pub use self::connection::Connection;
 use self::connection::Place;
@@ -34,6 +33,10 @@ use self::room::Room;
 use crate::ids::{ConnectionKey, RoomId};
 use crate::wire::frame::close_frame;
 use crate::wire::{CloseCode, Encoding, Frame};
+
+/// Replies that may wait for a room's flush. More, or longer ones, are written at once.
+const DEFERRED_FRAMES_MAX: usize = 32;
+const DEFERRED_FRAME_BYTES_MAX: usize = 2048;
 
 /// Bounds on delivery, from the configuration.
 #[derive(Clone, Debug)]
@@ -237,7 +240,10 @@ impl Hub {
         let Some(room_key) = self.by_id.get(id).copied() else { return 0 };
         let Some(room) = self.rooms.get_mut(room_key as usize) else { return 0 };
         self.tick += 1;
-        let skip = except.map(|key| key.slot);
+        let is_there = |key: &ConnectionKey| {
+            self.connections.get(key.slot as usize).is_some_and(|connection| connection.generation == key.generation)
+        };
+        let skip = except.filter(is_there).map(|key| key.slot);
         let was_clean = room.is_clean();
         let audience = room.push(Pending { tick: self.tick, frame, audience: 0, skip });
         if was_clean {
@@ -268,41 +274,39 @@ impl Hub {
     pub fn reply(&mut self, key: ConnectionKey, frame: Bytes) {
         self.tick += 1;
         let tick = self.tick;
-        let waits = self.has_unwritten_pushes(key.slot);
+        let pass_comes = self.awaits_pass(key.slot);
         let Some(connection) = self.connection(key) else { return };
         if connection.closing.is_some() {
             return;
         }
-        if waits && connection.backlog.is_none() {
+        let small = connection.deferred.len() < DEFERRED_FRAMES_MAX && frame.len() <= DEFERRED_FRAME_BYTES_MAX;
+        if pass_comes && small && connection.backlog.is_none() {
             // The room's flush comes soon and takes it along, so that an acknowledgement costs no write of its own.
             connection.deferred.push((tick, frame));
             return;
         }
-        if waits {
-            self.settle(key.slot);
-        }
+        self.settle(key.slot);
         self.write(key.slot, &frame, 1, false);
     }
 
-    /// Whether any of a connection's rooms has something that it was not written yet.
-    fn has_unwritten_pushes(&self, slot: u32) -> bool {
-        if self.dirty_rooms == 0 {
+    /// Whether a pass will come to a connection: one of its rooms has something that it was not written yet.
+    fn awaits_pass(&self, slot: u32) -> bool {
+        let Some(connection) = self.connections.get(slot as usize).filter(|_| self.dirty_rooms > 0) else {
             return false;
-        }
-        let Some(connection) = self.connections.get(slot as usize) else { return false };
-        if !connection.deferred.is_empty() {
-            return true;
-        }
-        connection
-            .rooms
-            .iter()
-            .filter_map(|place| self.rooms.get(place.room as usize))
-            .any(|room| room.last_tick() > connection.served)
+        };
+        let has_more = |place: &Place| {
+            let room = self.rooms.get(place.room as usize);
+            room.is_some_and(|room| room.last_tick() > connection.served && place.index < room.last_audience())
+        };
+        connection.rooms.iter().any(has_more)
     }
 
     /// Writes everything that waits for a connection, in the order in which it was caused.
     fn settle(&mut self, slot: u32) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        if self.dirty_rooms == 0 && connection.deferred.is_empty() {
+            return;
+        }
         let mut waiting: Vec<(u64, Bytes, bool)> =
             std::mem::take(&mut connection.deferred).into_iter().map(|(tick, bytes)| (tick, bytes, false)).collect();
         if self.dirty_rooms > 0 {
@@ -363,31 +367,22 @@ impl Hub {
         self.close(key, CloseCode::SlowConsumer);
     }
 
-    /// Lets everything for a connection wait until [`Hub::release`].
+    /// Lets everything for a connection that is caused from now on wait until [`Hub::release`].
     pub fn hold(&mut self, key: ConnectionKey) {
+        self.settle(key.slot);
         if let Some(connection) = self.connection(key) {
-            connection.backlog.get_or_insert_with(|| Box::new(Backlog::new())).held = true;
+            connection.backlog.get_or_insert_with(Box::default).hold();
         }
     }
 
-    /// Ends a hold: first the frames given here, then what waited.
+    /// Ends a hold: first the frames given here, then what waited. These frames were bounded by whoever made them, so
+    /// they do not count against what a slow connection may leave waiting.
     pub fn release(&mut self, key: ConnectionKey, first: Vec<Bytes>) {
-        let frames = first.len();
+        self.stats.deliveries += first.len() as u64;
         let Some(connection) = self.connection(key) else { return };
         if let Some(backlog) = &mut connection.backlog {
-            backlog.held = false;
-            backlog.put_first(first);
+            backlog.release(first);
             connection.wake();
-        } else {
-            for frame in first {
-                self.reply(key, frame);
-            }
-        }
-        self.stats.deliveries += frames as u64;
-        let over =
-            self.connection(key).and_then(|connection| connection.backlog.as_ref().map(|backlog| backlog.frames()));
-        if over.is_some_and(|waiting| waiting > frames + self.limits.outbox_frames_max) {
-            self.drop_slow(key.slot);
         }
     }
 
@@ -405,7 +400,7 @@ impl Hub {
             return;
         }
         if let Some(backlog) = &mut connection.backlog {
-            backlog.held = false;
+            backlog.release(Vec::new());
         }
         let mut stats = Stats::default();
         connection.write(&frame, 0, false, &mut stats);

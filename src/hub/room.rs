@@ -59,41 +59,37 @@ impl Room {
     pub(super) fn remove(&mut self, index: u32) -> Option<(u32, u32)> {
         *self.members.get_mut(index as usize)? = NOBODY;
         self.struck_out += 1;
-        if self.is_clean() { self.fill_gaps(std::iter::once(index)).pop() } else { None }
+        if self.is_clean() { self.fill_gap(index) } else { None }
     }
 
-    /// Moves members from the end into places that were given up; returns who was moved, and where.
-    fn fill_gaps(&mut self, gaps: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
-        let mut moved = Vec::new();
-        for gap in gaps {
-            while self.members.last() == Some(&NOBODY) {
-                self.members.pop();
-                self.struck_out -= 1;
-            }
-            if let Some(place) = self.members.get(gap as usize)
-                && *place == NOBODY
-                && let Some(last) = self.members.pop()
-                && let Some(place) = self.members.get_mut(gap as usize)
-            {
-                *place = last;
-                self.struck_out -= 1;
-                moved.push((last, gap));
-            }
+    /// Moves the last member into a place that was given up; returns who was moved, and where.
+    fn fill_gap(&mut self, gap: u32) -> Option<(u32, u32)> {
+        while self.members.last() == Some(&NOBODY) {
+            self.members.pop();
+            self.struck_out -= 1;
         }
-        moved
+        if gap as usize >= self.members.len() {
+            return None;
+        }
+        let last = self.members.pop()?;
+        *self.members.get_mut(gap as usize)? = last;
+        self.struck_out -= 1;
+        Some((last, gap))
     }
 
-    /// Closes all gaps, which is allowed once nothing waits; returns who was moved, and where.
+    /// Closes the gaps between passes, once there are many; returns who was moved, and where. Everyone keeps their place
+    /// in the order, so frames that wait still reach exactly whom they are for.
     pub(super) fn close_gaps(&mut self) -> Vec<(u32, u32)> {
-        if self.struck_out == 0 || !self.is_clean() {
+        if self.struck_out == 0 || self.struck_out * 4 < self.members.len() || self.pass.is_some() {
             return Vec::new();
         }
-        let gaps: Vec<u32> = (0..)
-            .zip(&self.members)
-            .filter(|(_, member)| **member == NOBODY)
-            .map(|(index, _): (u32, _)| index)
-            .collect();
-        self.fill_gaps(gaps.into_iter())
+        for pending in &mut self.outbox {
+            let reached = self.members.iter().take(pending.audience as usize);
+            pending.audience = u32::try_from(reached.filter(|member| **member != NOBODY).count()).unwrap_or(u32::MAX);
+        }
+        self.members.retain(|member| *member != NOBODY);
+        self.struck_out = 0;
+        self.members.iter().copied().zip(0..).collect()
     }
 
     /// Appends a frame for the members there are now; returns how many.
@@ -113,6 +109,12 @@ impl Room {
     pub(super) fn unwritten(&self) -> impl Iterator<Item = &Pending> {
         let passing = self.pass.iter().flat_map(|pass| pass.batch.frames());
         passing.chain(&self.outbox)
+    }
+
+    /// How far down the list of members the newest frame reaches that may be unwritten.
+    pub(super) fn last_audience(&self) -> u32 {
+        let passing = self.pass.as_ref().map_or(0, |pass| u32::try_from(pass.batch.audience()).unwrap_or(u32::MAX));
+        self.outbox.last().map_or(passing, |pending| pending.audience)
     }
 
     /// Tick of the newest frame that may be unwritten; 0 if there is none.
@@ -161,11 +163,13 @@ mod tests {
         assert_eq!(room.add(20), 5);
         assert_eq!(room.push(pending(2)), 4);
         assert_eq!(room.unwritten().map(|pending| pending.audience).collect::<Vec<_>>(), [5, 6]);
-        assert!(room.close_gaps().is_empty());
         room.begin_pass(Instant::now());
+        assert!(room.close_gaps().is_empty(), "not during a pass");
         assert_eq!(room.last_tick(), 2);
         room.pass = None;
-        assert_eq!(room.close_gaps(), [(20, 1)]);
-        assert_eq!(room.members, [10, 20, 12, 13]);
+        assert_eq!(room.push(pending(3)), 4);
+        assert_eq!(room.close_gaps(), [(10, 0), (12, 1), (13, 2), (20, 3)]);
+        assert_eq!(room.members, [10, 12, 13, 20]);
+        assert_eq!(room.last_audience(), 4);
     }
 }

@@ -133,20 +133,30 @@ impl Admissions {
         }
     }
 
-    /// Counts a connection, and says whether it is within the bounds.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> (Admission, bool) {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut within = before < self.connections_max;
-        let mut counted = None;
+    /// Counts a connection, if it is within the bounds.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admission> {
+        let count = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut admission = Admission { admissions: Arc::clone(self), address: None };
+        if count > self.connections_max {
+            return None;
+        }
         if self.per_address_max != 0 {
             let address = super::address::counted(address);
             let mut by_address = self.by_address.lock();
             let connections = by_address.entry(address).or_default();
+            if *connections >= self.per_address_max {
+                drop(by_address);
+                return None;
+            }
             *connections += 1;
-            within &= *connections <= self.per_address_max;
-            counted = Some(address);
+            admission.address = Some(address);
         }
-        (Admission { admissions: Arc::clone(self), address: counted }, within)
+        Some(admission)
+    }
+
+    /// Whether nobody is connected.
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
     }
 }
 

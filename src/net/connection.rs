@@ -57,9 +57,13 @@ impl Reader {
                 Ok(closing) => closing,
                 Err(end) => return Poll::Ready(end),
             };
-            if !closing && !self.decode_left(shard) {
+            if !self.decode_left(shard) {
                 // The request under way wakes this task when it is answered.
                 return Poll::Pending;
+            }
+            if closing && self.closed {
+                // The client's close was among what was left; nothing more is to be waited for but the rest of ours.
+                continue;
             }
             if !ready!(self.read(shard, context)) {
                 return Poll::Ready(if self.closed { End::Done } else { End::Lost });
@@ -84,6 +88,13 @@ impl Reader {
         };
         let Some((_, deadline)) = closing else { return Ok(false) };
         shard.depart(self.key);
+        if drained
+            && self.deaf
+            && let Some(connection) = shard.relay.hub.connection(self.key)
+        {
+            // What the client says from here on cannot be understood, so its answer is the end of the stream.
+            connection.shutdown();
+        }
         let over = (drained && self.closed) || deadline <= Instant::now();
         if over { Err(End::Done) } else { Ok(true) }
     }
@@ -115,7 +126,7 @@ impl Reader {
 
     /// Reads once. Returns whether there may be more: not at the end of the stream.
     fn read(&mut self, shard: &mut Shard, context: &mut Context<'_>) -> Poll<bool> {
-        let mut scratch = std::mem::take(&mut shard.scratch);
+        let mut scratch = shard.take_scratch();
         let mut buffer = ReadBuf::new(&mut scratch);
         let result = match shard.relay.hub.connection(self.key) {
             Some(connection) => connection.poll_read(context, &mut buffer),
@@ -135,7 +146,8 @@ impl Reader {
                 let mut left = std::mem::take(&mut self.left);
                 let used = self.decode(shard, &mut left);
                 left.drain(..used);
-                self.left = left;
+                // An idle connection keeps no buffer.
+                self.left = if left.is_empty() { Vec::new() } else { left };
             }
         }
         shard.scratch = scratch;

@@ -71,8 +71,8 @@ pub(super) struct Upgrade {
     pub(super) identity: Option<Identity>,
     pub(super) options: Result<AuthOptions, Refusal>,
     pub(super) address: IpAddr,
-    admission: Admission,
-    over_capacity: bool,
+    /// None if there is no room for it, so that it is to be told and closed.
+    admission: Option<Admission>,
     /// Whether messages are only to be sent back.
     pub(super) echo: bool,
 }
@@ -83,7 +83,7 @@ impl Upgrade {
             address: self.address,
             identity: self.identity,
             options: self.options,
-            over_capacity: self.over_capacity,
+            over_capacity: self.admission.is_none(),
             admission: Box::new((self.admission, load)),
         }
     }
@@ -188,7 +188,7 @@ impl Gate {
         let token = bearer(headers).or(offered_token).or(query_token);
         let identity = token.map(|token| self.authenticate(token)).transpose()?;
         let address = address::client(peer, headers, &self.trusted_proxies);
-        let (admission, within) = self.admissions.admit(address);
+        let admission = self.admissions.admit(address);
         Ok(Upgrade {
             accept,
             subprotocol,
@@ -196,7 +196,6 @@ impl Gate {
             options: auth_options(query.iter().map(|(name, value)| (&**name, &**value))),
             address,
             admission,
-            over_capacity: !within,
             echo: cfg!(feature = "echo-route") && request.uri().path() == "/echo",
         })
     }

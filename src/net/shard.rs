@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
-use super::accept::Accepted;
+use super::accept::{Accepted, Admissions};
 use super::handshake::Gate;
 use super::{connection, http};
 use crate::hub::Progress;
@@ -52,11 +52,11 @@ pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
     runtime.block_on(async move {
         let shard = Rc::new(RefCell::new(shard));
         let Inbox { sockets, mail, drain, drain_max, sweep } = inbox;
-        tokio::task::spawn_local(take_sockets(Rc::clone(&shard), sockets, gate));
+        tokio::task::spawn_local(take_sockets(Rc::clone(&shard), sockets, Arc::clone(&gate)));
         tokio::task::spawn_local(take_mail(Rc::clone(&shard), mail));
         tokio::task::spawn_local(flush(Rc::clone(&shard)));
         tokio::task::spawn_local(sweep_regularly(Rc::clone(&shard), sweep));
-        until_drained(&shard, drain, drain_max).await;
+        until_drained(&shard, drain, drain_max, &gate.admissions).await;
         shard.borrow_mut().relay.retire();
         shard.borrow_mut().relay.report();
     });
@@ -93,8 +93,12 @@ async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
 async fn take_mail(shard: Rc<RefCell<Shard>>, mut mailbox: mpsc::UnboundedReceiver<Mail>) {
     let mut batch = Vec::with_capacity(MAIL_PER_TURN);
     while mailbox.recv_many(&mut batch, MAIL_PER_TURN).await > 0 {
-        let mut shard = shard.borrow_mut();
-        batch.drain(..).for_each(|mail| shard.relay.receive(mail));
+        {
+            let mut shard = shard.borrow_mut();
+            batch.drain(..).for_each(|mail| shard.relay.receive(mail));
+        }
+        // Connections and flushes get their turn, however much mail there is.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -138,13 +142,19 @@ async fn sweep_regularly(shard: Rc<RefCell<Shard>>, every: Duration) {
     }
 }
 
-/// Waits for the stop, lets everyone go, and returns when all are gone or time is up.
-async fn until_drained(shard: &RefCell<Shard>, mut drain: watch::Receiver<bool>, drain_max: Duration) {
+/// Waits for the stop, lets everyone go, and returns when all are gone or time is up. A shard without connections stays
+/// as long as the others have any, because it owns rooms that those are in.
+async fn until_drained(
+    shard: &RefCell<Shard>,
+    mut drain: watch::Receiver<bool>,
+    drain_max: Duration,
+    admissions: &Admissions,
+) {
     // A sender that is gone means that the server is gone, which is a stop too.
     let _stopped = drain.wait_for(|stop| *stop).await;
     shard.borrow_mut().drain();
     let deadline = Instant::now() + drain_max;
-    while !shard.borrow().is_empty() && Instant::now() < deadline {
+    while !(admissions.is_empty() && shard.borrow().is_empty()) && Instant::now() < deadline {
         tokio::time::sleep(DRAIN_POLL).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -21,6 +21,10 @@ use crate::wire::decode::deeper_than;
 /// Longest code and message of a rejection that are passed on, in bytes; the rest is cut.
 const REJECTION_CODE_BYTES_MAX: usize = 64;
 const REJECTION_MESSAGE_BYTES_MAX: usize = 500;
+
+/// How long a plugin that cannot be instantiated is left alone, at first and at most: each attempt holds up its shard.
+const REVIVAL_WAIT_MIN: Duration = Duration::from_millis(100);
+const REVIVAL_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Longest body that a plugin may put in a message's place, in bytes.
 const REPLACEMENT_BYTES_MAX: usize = 256 << 10;
@@ -85,6 +89,8 @@ struct Link {
     plugin: Arc<Plugin>,
     /// Dropped after any failure and made again for the next call.
     instance: Option<Instance>,
+    /// After a failure to make one: when to try again, and how long to wait after the next failure.
+    retry: Option<(Instant, Duration)>,
     metrics: PluginMetrics,
 }
 
@@ -102,6 +108,7 @@ impl Chain {
         let link = |plugin: &Arc<Plugin>| Link {
             plugin: Arc::clone(plugin),
             instance: None,
+            retry: None,
             metrics: metrics.plugin(&plugin.name, "filter"),
         };
         let mut chain =
@@ -179,8 +186,18 @@ impl Link {
     }
 
     fn revive(&mut self, shard: u32, shards: u32) {
+        let now = Instant::now();
+        let wait = match self.retry {
+            Some((at, _)) if now < at => return,
+            Some((_, wait)) => wait,
+            None => REVIVAL_WAIT_MIN,
+        };
+        self.retry = Some((now + wait, (wait * 2).min(REVIVAL_WAIT_MAX)));
         match Instance::new(&self.plugin, shard, shards) {
-            Ok(instance) => self.instance = Some(instance),
+            Ok(instance) => {
+                self.instance = Some(instance);
+                self.retry = None;
+            }
             Err(Failure::Call(error)) => {
                 tracing::error!(plugin = %self.plugin.name, kind = trap_name(&error), "plugin cannot be instantiated");
             }

@@ -94,6 +94,10 @@ impl Relay {
         let (user, live) = (peer.user.clone(), peer.attach);
         rooms.truncate(self.settings.rooms_per_connection_max);
         let mut since: std::collections::HashMap<RoomId, Since> = arrival.since.into_iter().collect();
+        // Whoever only renews its token missed nothing.
+        if arrival.renewal {
+            since.clear();
+        }
         let recovers = live && !since.is_empty();
         let attaching = |room: &RoomId| Attaching {
             room: room.clone(),
@@ -116,7 +120,6 @@ impl Relay {
         }
         for (index, room) in rooms.into_iter().enumerate() {
             let since = if live { since.remove(&room) } else { None };
-            let live = live && !self.hub.is_live(key, &room);
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
             self.submit(Op::Attach { room, user: user.clone(), since, live }, Some(ticket), false);
         }
@@ -131,7 +134,7 @@ impl Relay {
             let (room, membership, live) = (attaching.room.clone(), entry.membership, entry.live_in.is_some());
             attaching.entry = Some(entry);
             if live {
-                self.hub.enter(key, &room, membership);
+                self.go_live(key, &room, membership);
             }
         }
         if done {
@@ -184,7 +187,7 @@ impl Relay {
         let live = self.hub.is_live(key, &change.room);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.attach && !peer.gone) else { return };
         // A connection that is just asking to join this room gets its answer, and needs no push.
-        let joining = matches!(peer.pending.as_deref(), Some(Pending { waiting: Waiting::Join { room }, .. }) if *room == change.room);
+        let joining = peer.pending.as_deref().is_some_and(|pending| pending.waiting.joins(&change.room));
         if live || joining || !room_left {
             return;
         }
@@ -196,18 +199,25 @@ impl Relay {
 
     pub(super) fn followed(&mut self, key: ConnectionKey, room: &RoomId, answer: Answer) {
         let Answer::Entered(entry) = answer else { return };
-        if self.hub.is_live(key, room) {
-            // It came in by another way meanwhile; the store must not count it twice.
-            if let Some(user) = self.user(key).cloned() {
-                self.submit(Op::Detach { room: room.clone(), user, membership: entry.membership }, None, false);
-            }
+        if !self.go_live(key, room, entry.membership) {
             return;
         }
-        self.hub.enter(key, room, entry.membership);
         let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { return };
         let joined =
             RoomJoined { head: &head(room, &entry), recovered: false, messages: Vec::new(), members: entry.members };
         self.hub.reply(key, encode::push(Push::RoomJoined, dialect, &joined));
+    }
+
+    /// Makes a connection live in a room in which the store has just counted it. It may have come in by another way
+    /// meanwhile; then the store counted it twice, and one of the two is taken back. Returns whether it was not live.
+    pub(super) fn go_live(&mut self, key: ConnectionKey, room: &RoomId, membership: u64) -> bool {
+        let before = self.hub.membership(key, room);
+        self.hub.enter(key, room, membership.max(before.unwrap_or(0)));
+        if let (Some(before), Some(user)) = (before, self.user(key).cloned()) {
+            let surplus = Op::Detach { room: room.clone(), user, membership: membership.min(before) };
+            self.submit(surplus, None, false);
+        }
+        before.is_none()
     }
 
     /// The user left a room on another connection, or was removed.

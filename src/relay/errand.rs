@@ -15,6 +15,11 @@ pub struct Ticket {
 pub(super) enum Errand {
     /// The request that the connection waits for.
     Request,
+    /// The same, and the operation noted down that the user is about to be in a room.
+    Reserve {
+        /// Which room.
+        room: RoomId,
+    },
     /// One of the rooms that a connection becomes live in when it authenticates.
     Attach {
         /// Which of them.

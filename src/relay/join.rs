@@ -32,8 +32,7 @@ impl Relay {
             );
             return;
         }
-        let already_live = self.hub.is_live(asked.key, &room);
-        let op = Op::Join { room: room.clone(), user, since, already_live };
+        let op = Op::Join { room: room.clone(), user, since };
         self.ask(asked, Waiting::Join { room }, op);
     }
 
@@ -71,7 +70,7 @@ impl Relay {
         };
         tracing::info!(conn = %peer.connection, user = %peer.user, %room, recovered = joined.recovered, "joined");
         self.reply(asked, "room-joined", &joined);
-        self.hub.enter(asked.key, room, entry.membership);
+        self.go_live(asked.key, room, entry.membership);
     }
 
     pub(super) fn leave(&mut self, asked: Asked, room: RoomId) {

@@ -30,9 +30,14 @@ enum Change {
     Edit(Revision),
 }
 
-/// Owned JSON that several may hold.
+/// Owned JSON that several may hold, on one line: a receiver may get several objects in a message, one a line. In JSON a
+/// line break is white space between tokens and nothing else, so a space says the same.
 fn shared(content: &RawValue) -> Arc<RawValue> {
-    Arc::from(content.to_owned())
+    if !content.get().contains(['\n', '\r']) {
+        return Arc::from(content.to_owned());
+    }
+    let line = content.get().replace(['\n', '\r'], " ");
+    Arc::from(RawValue::from_string(line).unwrap_or_else(|_| content.to_owned()))
 }
 
 impl Relay {
@@ -102,7 +107,7 @@ impl Relay {
         match self.chain.filter(&question, body) {
             Filtered::Accepted => self.store_attempt(asked, attempt),
             Filtered::Replaced { message_type, content } => {
-                attempt.change.replace(message_type, content.into());
+                attempt.change.replace(message_type, shared(&content));
                 self.store_attempt(asked, attempt);
             }
             Filtered::Rejected { plugin, code, message } => {

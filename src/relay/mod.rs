@@ -143,16 +143,25 @@ impl Relay {
     pub fn refuse(&mut self, asked: &Asked, room: Option<&RoomId>, refusal: &Refusal) {
         self.metrics.errors.count(refusal.code.name());
         let peer = self.peers.get(asked.key);
-        tracing::info!(
-            conn = peer.map(|peer| tracing::field::display(peer.connection)),
-            user = peer.map(|peer| tracing::field::display(&peer.user)),
-            room = room.map(tracing::field::display),
-            event = asked.event,
-            code = refusal.code.name(),
-            reason = refusal.reason.as_deref(),
-            plugin = refusal.plugin.as_deref(),
-            "refused"
-        );
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    conn = peer.map(|peer| tracing::field::display(peer.connection)),
+                    user = peer.map(|peer| tracing::field::display(&peer.user)),
+                    room = room.map(tracing::field::display),
+                    event = asked.event,
+                    code = refusal.code.name(),
+                    reason = refusal.reason.as_deref(),
+                    plugin = refusal.plugin.as_deref(),
+                    "refused"
+                )
+            };
+        }
+        // What a client can cause without end is not written by default.
+        match refusal.code {
+            ErrorCode::RateLimited | ErrorCode::InvalidFrame => log!(debug),
+            _ => log!(info),
+        }
         self.hub.reply(asked.key, encode::refusal(refusal, asked.id.as_deref(), Some(asked.event)));
     }
 
@@ -176,7 +185,11 @@ impl Relay {
     /// As [`Relay::ask`]; with `no_echo` the event it causes is not pushed to the asking connection.
     fn ask_except(&mut self, asked: Asked, waiting: Waiting, op: Op, no_echo: bool) {
         let Some(peer) = self.peers.get_mut(asked.key) else { return };
-        let ticket = Ticket { shard: self.shard, key: asked.key, errand: Errand::Request };
+        let errand = match &op {
+            Op::Reserve { room, .. } => Errand::Reserve { room: room.clone() },
+            _ => Errand::Request,
+        };
+        let ticket = Ticket { shard: self.shard, key: asked.key, errand };
         peer.pending = Some(Box::new(Pending { asked, waiting }));
         peer.outstanding += 1;
         self.submit(op, Some(ticket), no_echo);
@@ -195,12 +208,14 @@ impl Relay {
     /// Carries out an operation that this shard owns, and passes on what it led to.
     ///
     /// The order matters: an event is published before the answer, so that whoever becomes live by the answer does not
-    /// get it; and a change of membership is told after the answer, so that the asking connection knows it first.
+    /// get it (and after the answer of whoever leaves, for the same reason); and a change of membership is told after the
+    /// answer, so that the asking connection knows it first.
     fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
         let Outcome { answer, feed, forward, change } = self.store.apply(op, from, wall_clock());
-        if let Some(feed) = feed {
-            let except = ticket.as_ref().filter(|_| no_echo).map(|ticket| (ticket.shard, ticket.key));
-            self.publish(&feed, except);
+        let except = ticket.as_ref().filter(|_| no_echo).map(|ticket| (ticket.shard, ticket.key));
+        let leaves = matches!(answer, Some(Answer::Left));
+        if let Some(feed) = feed.as_ref().filter(|_| !leaves) {
+            self.publish(feed, except);
         }
         if let (Some(answer), Some(ticket)) = (answer, ticket) {
             if ticket.shard == self.shard {
@@ -208,6 +223,9 @@ impl Relay {
             } else {
                 self.mailboxes.send(ticket.shard, Mail::Answer { ticket, answer });
             }
+        }
+        if let Some(feed) = feed.as_ref().filter(|_| leaves) {
+            self.publish(feed, except);
         }
         if let Some(op) = forward {
             self.submit(op, None, false);
@@ -259,7 +277,7 @@ impl Relay {
             return;
         }
         match ticket.errand {
-            Errand::Request => {
+            Errand::Request | Errand::Reserve { .. } => {
                 let Some(pending) = peer.pending.take() else { return };
                 let Pending { asked, waiting } = *pending;
                 self.finish(asked, waiting, answer);
@@ -354,9 +372,8 @@ impl Relay {
 
     fn answered_too_late(&mut self, ticket: &Ticket, answer: &Answer) {
         let Some(peer) = self.peers.get(ticket.key) else { return };
-        let user = peer.user.clone();
-        let last = peer.outstanding == 0;
-        if last {
+        let (user, counted) = (peer.user.clone(), peer.counted);
+        if peer.outstanding == 0 {
             self.peers.remove(ticket.key);
         }
         match (&ticket.errand, answer) {
@@ -365,7 +382,11 @@ impl Relay {
                     self.submit(Op::Detach { room, user, membership: entry.membership }, None, false);
                 }
             }
-            (Errand::Request, Answer::Rooms(_)) => self.submit(Op::Depart { user }, None, false),
+            // The store counted a connection that is gone. (A renewal was counted before, and taken back by `depart`.)
+            (Errand::Request, Answer::Rooms(_)) if !counted => self.submit(Op::Depart { user }, None, false),
+            (Errand::Reserve { room }, Answer::Reserved) => {
+                self.submit(Op::Unreserve { room: room.clone(), user }, None, false);
+            }
             _ => {}
         }
     }

@@ -113,3 +113,10 @@ pub(super) enum Waiting {
     /// `get-online-users`.
     OnlineUsers { room: RoomId },
 }
+
+impl Waiting {
+    /// Whether this is on the way to a room.
+    pub(super) fn joins(&self, wanted: &RoomId) -> bool {
+        matches!(self, Self::Reserve { room, .. } | Self::Join { room } if room == wanted)
+    }
+}

@@ -102,6 +102,12 @@ impl Shard {
         }
     }
 
+    /// The buffer that sockets are read into, to be put back after use. Should a task have failed to, there is another.
+    pub fn take_scratch(&mut self) -> Vec<u8> {
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() { vec![0; SCRATCH_BYTES] } else { scratch }
+    }
+
     /// Whether no connection is left.
     pub fn is_empty(&self) -> bool {
         self.open == 0

@@ -22,6 +22,8 @@ use serde_json::value::RawValue;
 /// Bounds of what is kept and read, from the configuration. 0 = none, except for `events_max` of a class.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Rooms of one partition.
+    pub rooms_max: usize,
     /// Bytes of events in all rooms of one partition together.
     pub total_bytes_max: usize,
     /// How long a `tempId` is remembered, in milliseconds.
@@ -88,8 +90,13 @@ pub enum Op {
         user: UserId,
         /// What the connection has seen.
         since: Option<Since>,
-        /// Whether the connection is live already and only asks again.
-        already_live: bool,
+    },
+    /// Takes a reservation back, unless the user is a member by now. Not answered.
+    Unreserve {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
     },
     /// Makes one connection of a member live, or (`live: false`) only tells the room's head.
     Attach {
@@ -211,6 +218,7 @@ impl Op {
             }
             Self::Index(change) => change.user.as_str(),
             Self::Join { room, .. }
+            | Self::Unreserve { room, .. }
             | Self::Attach { room, .. }
             | Self::Detach { room, .. }
             | Self::Leave { room, .. }

@@ -110,7 +110,11 @@ impl Log {
         let Some(event) = self.events.pop_front() else { return };
         self.first += 1;
         self.bytes -= event.cost_bytes();
-        if let EventKind::MessageNew(message) = &event.kind {
+        // A message whose edits are still kept can still be deleted; then their content goes too.
+        if let EventKind::MessageNew(message) | EventKind::MessageEdited(message) = &event.kind
+            && let Some(standing) = self.messages.get(&message.message_id)
+            && standing.edits.last().unwrap_or(&standing.seq) < &self.first
+        {
             self.messages.remove(&message.message_id);
         }
     }

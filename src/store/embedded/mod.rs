@@ -103,8 +103,8 @@ impl Partition {
             Op::Reserve { user, room } => self.reserve(user, room),
             Op::RoomsOf { user } => Answer::Rooms(self.rooms_of(&user)).into(),
             Op::Index(change) => self.index(change),
-            Op::Join { room, user, since, already_live } => {
-                let newcomer = Newcomer { user, since, live: (!already_live).then_some(from) };
+            Op::Join { room, user, since } => {
+                let newcomer = Newcomer { user, since, live: Some(from) };
                 let outcome = self.join(&room, newcomer, now);
                 self.settle(&room, outcome, now)
             }
@@ -119,6 +119,10 @@ impl Partition {
             Op::Depart { user } => {
                 self.depart(&user);
                 Outcome::default()
+            }
+            Op::Unreserve { room, user } => {
+                let is_member = find(&mut self.rooms, &self.by_id, &room).is_some_and(|room| room.is_member(&user));
+                Outcome { forward: (!is_member).then(|| unreserve(room, user)), ..Outcome::default() }
             }
             Op::Detach { room, user, membership } => {
                 if let Some(room) = find(&mut self.rooms, &self.by_id, &room) {
@@ -226,13 +230,7 @@ impl Partition {
         }
         let refused = |reason| Outcome {
             answer: Some(Answer::JoinRefused(reason)),
-            forward: Some(Op::Index(MembershipChange {
-                user: user.clone(),
-                room: id.clone(),
-                membership: 0,
-                joined: false,
-                quiet: true,
-            })),
+            forward: Some(unreserve(id.clone(), user.clone())),
             ..Outcome::default()
         };
         if !self.classes.of(id.as_str()).open {
@@ -242,6 +240,10 @@ impl Partition {
         if members_max != 0
             && self.by_id.get(id).and_then(|key| self.rooms.get(*key)).is_some_and(|room| room.members() >= members_max)
         {
+            return refused(JoinRefusal::Limit);
+        }
+        let rooms_max = limits.rooms_max;
+        if rooms_max != 0 && self.rooms.len() >= rooms_max && !self.by_id.contains_key(id) {
             return refused(JoinRefusal::Limit);
         }
         self.open_room(id);
@@ -375,9 +377,9 @@ impl Partition {
     /// Drops what grew too old in some of the rooms, and rooms that nothing is left of. To be called now and then.
     pub fn sweep(&mut self, now: Timestamp) {
         self.dedup.forget_old(now);
-        let keys: Vec<usize> =
-            self.rooms.iter().map(|(key, _)| key).filter(|key| *key >= self.sweep_from).take(SWEEP_ROOMS_MAX).collect();
-        self.sweep_from = if keys.len() < SWEEP_ROOMS_MAX { 0 } else { keys.last().map_or(0, |key| key + 1) };
+        let end = self.sweep_from + SWEEP_ROOMS_MAX;
+        let keys = self.sweep_from..end;
+        self.sweep_from = if end < self.rooms.capacity() { end } else { 0 };
         for key in keys {
             let Some(room) = self.rooms.get_mut(key) else { continue };
             room.trim(now);
@@ -388,6 +390,11 @@ impl Partition {
             }
         }
     }
+}
+
+/// Tells a user's owner that nobody joined after all.
+fn unreserve(room: RoomId, user: UserId) -> Op {
+    Op::Index(MembershipChange { user, room, membership: 0, joined: false, quiet: true })
 }
 
 /// A room by its name. Free of `self`, so that its caller can still reach the partition's other parts.

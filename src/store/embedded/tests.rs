@@ -10,6 +10,7 @@ const SHARD: ShardId = ShardId(0);
 
 fn limits() -> Limits {
     Limits {
+        rooms_max: 3,
         total_bytes_max: 0,
         dedup_ms: 1000,
         dedup_entries_max: 3,
@@ -53,7 +54,7 @@ fn room(name: &str) -> RoomId {
 }
 
 fn join(store: &mut Partition, id: &str, name: &str, since: Option<Since>) -> Outcome {
-    store.apply(Op::Join { room: room(id), user: user(name), since, already_live: false }, SHARD, 0)
+    store.apply(Op::Join { room: room(id), user: user(name), since }, SHARD, 0)
 }
 
 fn entered(outcome: Outcome) -> Entry {
@@ -117,6 +118,39 @@ fn a_refused_join_takes_its_reservation_back_quietly() {
         assert!(!change.joined && change.quiet);
         assert!(store.apply(Op::Index(change), SHARD, 0).change.is_none());
     }
+}
+
+#[test]
+fn rooms_are_bounded_too() {
+    let mut store = partition();
+    for id in ["1", "2", "3"] {
+        entered(join(&mut store, id, "a", None));
+    }
+    assert!(matches!(join(&mut store, "4", "a", None).answer, Some(Answer::JoinRefused(JoinRefusal::Limit))));
+    entered(join(&mut store, "3", "b", None));
+}
+
+#[test]
+fn a_reservation_that_nobody_needs_is_taken_back() {
+    let mut store = partition();
+    let unreserve =
+        |store: &mut Partition| store.apply(Op::Unreserve { room: room("r"), user: user("a") }, SHARD, 0).forward;
+    assert!(matches!(unreserve(&mut store), Some(Op::Index(change)) if change.quiet && !change.joined));
+    join(&mut store, "r", "a", None);
+    assert!(unreserve(&mut store).is_none());
+}
+
+#[test]
+fn an_edit_outlives_its_message_in_the_log_and_can_still_be_deleted() {
+    let mut store = partition_with(config::Store { room_events_max: 2, ..config::Store::default() }, limits());
+    join(&mut store, "r", "a", None);
+    let id = send(&mut store, "r", "a").message_id;
+    let content: Arc<serde_json::value::RawValue> = serde_json::value::to_raw_value("new").unwrap().into();
+    let revision = Revision { message_id: id.clone(), content, if_version: None };
+    store.apply(Op::Edit { room: room("r"), user: user("a"), revision }, SHARD, 1);
+    send(&mut store, "r", "a");
+    let delete = Op::Delete { room: room("r"), user: user("a"), message_id: id };
+    assert!(matches!(store.apply(delete, SHARD, 2).answer, Some(Answer::Deleted { .. })));
 }
 
 #[test]
