@@ -7,6 +7,7 @@
 //!
 //! The relay must not know sockets, handshakes or WebSocket frames: it hands finished frames to the hub.
 
+mod asked;
 mod attach;
 mod errand;
 mod join;
@@ -22,6 +23,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use smallvec::SmallVec;
 
+pub use asked::Asked;
 pub use attach::Arrival;
 use errand::Errand;
 pub use errand::Ticket;
@@ -124,8 +126,7 @@ impl Relay {
     }
 
     /// Carries out an authenticated connection's request.
-    pub fn request(&mut self, key: ConnectionKey, id: Option<&str>, event: &'static str, request: Request<'_>) {
-        let asked = Asked { key, id: id.map(Box::from), event };
+    pub fn request(&mut self, asked: Asked, request: Request<'_>) {
         match request {
             // The session answers these two itself: they need no room.
             Request::Auth(_) | Request::Heartbeat => {}
@@ -162,7 +163,7 @@ impl Relay {
             ErrorCode::RateLimited | ErrorCode::InvalidFrame => log!(debug),
             _ => log!(info),
         }
-        self.hub.reply(asked.key, encode::refusal(refusal, asked.id.as_deref(), Some(asked.event)));
+        self.hub.reply(asked.key, encode::refusal(refusal, asked.id.as_deref(), Some(asked.name())));
     }
 
     /// A reply that is sent whether or not the request had an `id`.
@@ -437,15 +438,4 @@ fn change(gauge: &metrics::Gauge, before: usize, now: usize) {
     } else {
         gauge.decrement((before - now) as f64);
     }
-}
-
-/// A request that is to be answered: by whom it was made, under which id, and for what.
-#[derive(Debug)]
-pub struct Asked {
-    /// The connection.
-    pub key: ConnectionKey,
-    /// The request's id, as it came.
-    pub id: Option<Box<str>>,
-    /// The request's event, as it is logged.
-    pub event: &'static str,
 }

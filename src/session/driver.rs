@@ -53,7 +53,7 @@ impl Shard {
         } else if self.draining {
             self.relay.hub.close(key, CloseCode::GoingAway);
         } else if let Some(identity) = opening.identity {
-            let asked = Asked { key, id: None, event: "auth" };
+            let asked = Asked::of_server(key, "auth");
             match opening.options {
                 Ok(options) => self.welcome(asked, Arrival { identity, options, since: Vec::new(), renewal: false }),
                 Err(refusal) => self.refuse(&asked, &refusal),
@@ -69,7 +69,7 @@ impl Shard {
             match item {
                 Ok(envelope) => self.envelope(key, &envelope),
                 Err(malformed) => {
-                    let asked = Asked { key, id: malformed.id.map(Box::from), event: NO_EVENT };
+                    let asked = Asked::new(key, malformed.id, NO_EVENT, NO_EVENT);
                     self.invalid(&asked, malformed.message);
                 }
             }
@@ -96,7 +96,7 @@ impl Shard {
 
     /// A binary message arrived, which means nothing in this version.
     pub fn binary(&mut self, key: ConnectionKey) {
-        let asked = Asked { key, id: None, event: NO_EVENT };
+        let asked = Asked::of_server(key, NO_EVENT);
         self.invalid(&asked, "binary messages are not part of this protocol");
     }
 
@@ -210,7 +210,7 @@ impl Shard {
         let event = envelope.event();
         let known = request::known_event(&event);
         self.metrics.requests.count(known);
-        let asked = Asked { key, id: envelope.id.map(Box::from), event: known };
+        let asked = Asked::new(key, envelope.id, known, &event);
         let Some(session) = self.session(key) else { return };
         session.state.valid_frame();
         let authenticated = session.state.is_authenticated();
@@ -224,7 +224,7 @@ impl Shard {
         match request::parse(&event, envelope.data) {
             Ok(Request::Heartbeat) => self.heartbeat(&asked),
             Ok(Request::Auth(auth)) => self.authenticate(asked, *auth),
-            Ok(request) => self.relay.request(key, envelope.id, known, request),
+            Ok(request) => self.relay.request(asked, request),
             Err(refusal) => self.refuse(&asked, &refusal),
         }
     }
@@ -309,7 +309,7 @@ impl Shard {
 
     /// Closes for a reason that has an error code of its own, which is told first.
     fn close_with_reason(&mut self, key: ConnectionKey, code: CloseCode) {
-        let asked = Asked { key, id: None, event: "auth" };
+        let asked = Asked::of_server(key, "auth");
         match code {
             CloseCode::AuthTimeout => {
                 let refusal = Refusal::new(ErrorCode::AuthTimeout, "no authentication in time");
