@@ -144,8 +144,7 @@ impl Server {
 
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
-            Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }
-                .run(stopped),
+            Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }.run(),
         );
         control.spawn(keep_metrics(metrics));
         Ok(Self { client, admin, stop, shards: threads, gate, readiness, control })

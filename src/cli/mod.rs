@@ -126,7 +126,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Check(path) => check::run(&path, crate::app::plugin_problems),
         Command::Token(arguments) => token::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments).map_err(|error| Failure::Other(error.into())),
+        Command::Bench(arguments) => bench::run(&arguments).map_err(|error| match error {
+            bench::BenchError::Usage(message) => Failure::Usage(message),
+            other => Failure::Other(other.into()),
+        }),
     }
 }
 

@@ -79,10 +79,13 @@ fn greeting(config: &Config, server: &Server) -> Result<String, Box<dyn Error>> 
 async fn until_told_to_stop() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Dropping the wait for the other signal loses nothing: one is enough.
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        // Dropping the waits for the other signals loses nothing: each is asked for again, or not needed any more.
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::warn!("this version cannot reload its configuration; restart it instead"),
+        }
     }
-    Ok(())
 }

@@ -235,7 +235,7 @@ pub struct Store {
     pub room_age_seconds_max: u64,
     /// Bytes of events kept per room.
     pub room_bytes_max: usize,
-    /// Bytes of events kept in all rooms together; the rooms written longest ago give way first.
+    /// Bytes of events kept in all rooms together; the oldest give way first.
     pub total_bytes_max: usize,
     /// Rooms that are kept; joining one more that does not exist yet is refused.
     pub rooms_max: usize,

@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::http::text;
 
@@ -54,19 +54,14 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves until told to stop.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Serves as long as the server's runtime lives: also while connections drain, when it says so.
+    pub async fn run(self) {
         let admin = Arc::new(self);
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-            // Dropping either future loses nothing: a connection that was not accepted waits in the kernel.
-            let accepted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                accepted = admin.listener.accept() => accepted,
-            };
-            match accepted {
+            match admin.listener.accept().await {
                 Ok((stream, _)) => {
                     let admin = Arc::clone(&admin);
                     tasks.spawn(async move {

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::handshake::{Gate, Refused, Upgrade};
 use crate::wire::SUBPROTOCOL;
@@ -32,22 +33,31 @@ pub(super) struct Upgraded {
 
 /// Speaks HTTP with a client until it has its handshake, or its answer.
 pub(super) async fn handshake(gate: &Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> Option<Upgraded> {
+    let deadline = Instant::now() + gate.handshake_max;
+    // A client that says nothing yet costs no HTTP buffers: those are made when there is something to read.
+    tokio::time::timeout_at(deadline, stream.readable()).await.ok()?.ok()?;
     let upgraded: Rc<RefCell<Option<Upgrade>>> = Rc::default();
     let service = service_fn(|request| {
         let upgraded = Rc::clone(&upgraded);
         let gate = Arc::clone(gate);
-        async move { Ok::<_, Infallible>(answer(&gate, request, peer, &upgraded).await) }
+        async move {
+            let mut response = answer(&gate, request, peer, &upgraded).await;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                // One answer and no more: this listener is for connections of another kind.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(gate.handshake_max)
         .max_buf_size(gate.handshake_bytes_max)
         .max_headers(HEADERS_MAX)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .without_shutdown();
     // The time bounds the whole handshake, also one that trickles in behind its headers.
-    let parts = tokio::time::timeout(gate.handshake_max, connection).await.ok()?.ok()?;
+    let parts = tokio::time::timeout_at(deadline, connection).await.ok()?.ok()?;
     let upgrade = upgraded.borrow_mut().take()?;
     Some(Upgraded { stream: parts.io.into_inner(), upgrade, left: parts.read_buf.to_vec() })
 }

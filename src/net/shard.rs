@@ -79,10 +79,6 @@ async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
             return;
         }
     };
-    // A client that says nothing yet costs no HTTP buffers: those are made when there is something to read.
-    if !matches!(tokio::time::timeout(gate.handshake_max, stream.readable()).await, Ok(Ok(()))) {
-        return;
-    }
     let Some(upgraded) = http::handshake(&gate, stream, peer).await else { return };
     drop(handshake);
     let echo = upgraded.upgrade.echo;

@@ -50,7 +50,11 @@ impl Relay {
                 return;
             }
             _ => {
-                self.refuse(asked, Some(room), &Refusal::join("unavailable", "the store did not answer the question"));
+                self.refuse(
+                    asked,
+                    Some(room),
+                    &Refusal::join(Refusal::UNAVAILABLE, "the store did not answer the question"),
+                );
                 return;
             }
         };

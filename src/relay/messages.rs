@@ -25,6 +25,13 @@ pub(super) struct Attempt {
     change: Change,
 }
 
+/// A message or an edit that the plugins did not let pass.
+pub(super) struct Stopped {
+    attempt: Attempt,
+    /// What its sender is told; nothing, if it is to believe that all is well.
+    refusal: Option<Refusal>,
+}
+
 enum Change {
     New { draft: Draft, no_echo: bool },
     Edit(Revision),
@@ -116,16 +123,46 @@ impl Relay {
                     plugin: Some(plugin),
                     ..Refusal::new(ErrorCode::Rejected, message)
                 };
-                self.refuse(&asked, Some(&attempt.room), &refusal);
+                self.stop(asked, Stopped { attempt, refusal: Some(refusal) });
             }
-            Filtered::Discarded => self.pretend(&asked, &attempt),
+            Filtered::Discarded => self.stop(asked, Stopped { attempt, refusal: None }),
             Filtered::Unavailable { plugin } => {
-                let refusal = Refusal {
-                    plugin: Some(plugin),
-                    ..Refusal::new(ErrorCode::PolicyUnavailable, "a plugin that must decide this has failed")
-                };
-                self.refuse(&asked, Some(&attempt.room), &refusal);
+                let message = "a plugin that must decide this has failed";
+                let refusal = Refusal { plugin: Some(plugin), ..Refusal::new(ErrorCode::PolicyUnavailable, message) };
+                self.stop(asked, Stopped { attempt, refusal: Some(refusal) });
             }
+        }
+    }
+
+    /// A message that the plugins stopped may be the repeat of one that they let pass, which gets the first answer.
+    fn stop(&mut self, asked: Asked, stopped: Stopped) {
+        let temp_id = match &stopped.attempt.change {
+            Change::New { draft, .. } => draft.temp_id.clone(),
+            Change::Edit(_) => None,
+        };
+        let Some(temp_id) = temp_id else {
+            self.answer_stopped(&asked, &stopped);
+            return;
+        };
+        let Attempt { room, user, .. } = &stopped.attempt;
+        let op = Op::Recall { room: room.clone(), user: user.clone(), temp_id };
+        self.ask(asked, Waiting::Recall(Box::new(stopped)), op);
+    }
+
+    pub(super) fn recalled(&mut self, asked: &Asked, stopped: &Stopped, answer: Answer) {
+        match answer {
+            Answer::Appended(receipt) => {
+                let Change::New { draft, .. } = &stopped.attempt.change else { return };
+                self.acknowledge(asked, &stopped.attempt.room, draft.temp_id.as_deref(), &receipt);
+            }
+            _ => self.answer_stopped(asked, stopped),
+        }
+    }
+
+    fn answer_stopped(&mut self, asked: &Asked, stopped: &Stopped) {
+        match &stopped.refusal {
+            Some(refusal) => self.refuse(asked, Some(&stopped.attempt.room), refusal),
+            None => self.pretend(asked, &stopped.attempt),
         }
     }
 

@@ -301,6 +301,7 @@ impl Relay {
             Waiting::Join { room } => self.joined(&asked, &room, answer),
             Waiting::Leave { room } => self.left(&asked, &room, &answer),
             Waiting::Membership(attempt) => self.membership_known(asked, *attempt, &answer),
+            Waiting::Recall(stopped) => self.recalled(&asked, &stopped, answer),
             Waiting::Append { room, temp_id } => self.appended(&asked, &room, temp_id.as_deref(), answer),
             Waiting::Edit { room, message_id } => self.edited(&asked, &room, &message_id, &answer),
             Waiting::Delete { room, message_id } => self.deleted(&asked, &room, &message_id, &answer),
@@ -316,9 +317,10 @@ impl Relay {
             Answer::NotAMember => Refusal::not_a_member(),
             Answer::MessageNotFound => Refusal::new(ErrorCode::MessageNotFound, "there is no such message"),
             Answer::Forbidden => Refusal::new(ErrorCode::Forbidden, "only its author may change a message"),
-            Answer::EditConflict { version } => {
-                Refusal::new(ErrorCode::EditConflict, format!("the message is at version {version}"))
-            }
+            Answer::EditConflict { version } => Refusal {
+                version: Some(*version),
+                ..Refusal::new(ErrorCode::EditConflict, format!("the message is at version {version}"))
+            },
             _ => Refusal::new(ErrorCode::StoreUnavailable, "the store did not answer the question"),
         };
         self.refuse(asked, Some(room), &refusal);

@@ -8,7 +8,7 @@ use crate::wire::request::Since;
 
 use super::Asked;
 use super::attach::{Arrival, Attachment};
-use super::messages::Attempt;
+use super::messages::{Attempt, Stopped};
 
 /// An authenticated connection.
 pub(super) struct Peer {
@@ -102,6 +102,8 @@ pub(super) enum Waiting {
     Leave { room: RoomId },
     /// `send-message` and `edit-message` from a connection that is not live: whether the user is a member.
     Membership(Box<Attempt>),
+    /// `send-message` that the plugins did not let pass: whether it had been sent before.
+    Recall(Box<Stopped>),
     /// `send-message`.
     Append { room: RoomId, temp_id: Option<Box<str>> },
     /// `edit-message`.

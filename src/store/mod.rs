@@ -141,6 +141,15 @@ pub enum Op {
         /// The message.
         draft: Draft,
     },
+    /// Asks for the first answer to an earlier `Append` with the same `tempId`.
+    Recall {
+        /// Which room.
+        room: RoomId,
+        /// The author.
+        user: UserId,
+        /// The author's own name for the message.
+        temp_id: Box<str>,
+    },
     /// Gives a message new content.
     Edit {
         /// Which room.
@@ -224,6 +233,7 @@ impl Op {
             | Self::Leave { room, .. }
             | Self::IsMember { room, .. }
             | Self::Append { room, .. }
+            | Self::Recall { room, .. }
             | Self::Edit { room, .. }
             | Self::Delete { room, .. }
             | Self::History { room, .. }
@@ -301,8 +311,10 @@ pub enum Answer {
     Left,
     /// To `IsMember`: yes.
     Member,
-    /// To `Append`.
+    /// To `Append` and `Recall`.
     Appended(Receipt),
+    /// To `Recall`: there was none.
+    NotSent,
     /// To `Edit`.
     Edited {
         /// The message's new version.

@@ -69,15 +69,22 @@ pub fn refusal(refusal: &Refusal, id: Option<&str>, event: Option<&str>) -> Byte
         plugin: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         event: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        details: Option<Details>,
+    }
+    #[derive(Serialize)]
+    struct Details {
+        version: u64,
     }
     let data = Data {
         code: refusal.code.name(),
         message: &refusal.message,
-        retryable: refusal.code.retryable(),
+        retryable: refusal.code.retryable() || refusal.reason.as_deref() == Some(Refusal::UNAVAILABLE),
         retry_after_ms: refusal.retry_after_ms,
         reason: refusal.reason.as_deref(),
         plugin: refusal.plugin.as_deref(),
         event: event.filter(|_| id.is_none()),
+        details: refusal.version.map(|version| Details { version }),
     };
     reply("error", id, &data)
 }

@@ -106,12 +106,17 @@ pub struct Refusal {
     pub plugin: Option<Arc<str>>,
     /// When to try again, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// The version that a message has, of which the client knows another.
+    pub version: Option<u64>,
 }
 
 impl Refusal {
+    /// Reason of a failed join that may succeed later.
+    pub const UNAVAILABLE: &'static str = "unavailable";
+
     /// A refusal with nothing but a code and a message.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), reason: None, plugin: None, retry_after_ms: None }
+        Self { code, message: message.into(), reason: None, plugin: None, retry_after_ms: None, version: None }
     }
 
     /// `INVALID_PAYLOAD`.

@@ -138,6 +138,10 @@ impl Partition {
                 let outcome = self.append(&room, user, draft, now);
                 self.settle(&room, outcome, now)
             }
+            Op::Recall { room, user, temp_id } => {
+                let first = self.first_answer(&Sent { room, user, temp_id }, now);
+                first.map_or(Answer::NotSent, Answer::Appended).into()
+            }
             Op::Edit { room, user, revision } => {
                 let outcome = self.with_member(&room, &user, |room| room.edit(&user, revision, now));
                 self.settle(&room, outcome, now)
@@ -290,20 +294,23 @@ impl Partition {
         }
     }
 
+    /// The answer to an earlier send of the same message. One of a log that was lost is none: it speaks of a message that
+    /// is no longer there.
+    fn first_answer(&self, sent: &Sent, now: Timestamp) -> Option<Receipt> {
+        let room = self.by_id.get(&sent.room).and_then(|key| self.rooms.get(*key))?;
+        let first = self.dedup.first_answer(sent, now)?;
+        let same_log = first.log.as_ref().map(|(epoch, _)| epoch) == room.epoch();
+        same_log.then(|| Receipt { duplicate: true, ..first.clone() })
+    }
+
     fn append(&mut self, id: &RoomId, user: UserId, draft: Draft, now: Timestamp) -> Outcome {
+        let sent = draft.temp_id.clone().map(|temp_id| Sent { room: id.clone(), user: user.clone(), temp_id });
+        let repeated = sent.as_ref().and_then(|sent| self.first_answer(sent, now));
         let Some(room) = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)) else {
             return Answer::NotAMember.into();
         };
-        let sent = draft.temp_id.as_ref().map(|temp_id| Sent {
-            room: id.clone(),
-            user: user.clone(),
-            temp_id: temp_id.clone(),
-        });
-        if let Some(first) = sent.as_ref().and_then(|sent| self.dedup.first_answer(sent, now))
-            // An answer of a log that was lost speaks of a message that is no longer there.
-            && first.log.as_ref().map(|(epoch, _)| epoch) == room.epoch()
-        {
-            return Answer::Appended(Receipt { duplicate: true, ..first.clone() }).into();
+        if let Some(receipt) = repeated {
+            return Answer::Appended(receipt).into();
         }
         let message_id = self.ids.message();
         let message = Message {
