@@ -5,4 +5,6 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "message-filter-plugin",
+    // What is passed in is borrowed, so that a call copies a body once: into the guest.
+    ownership: Borrowing { duplicate_if_necessary: true },
 });

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::bindings::exports::stentor::plugin::lifecycle::Interest;
 use super::bindings::exports::stentor::plugin::message_filter::Verdict;
-use super::bindings::stentor::plugin::types::{Payload, Rejection};
+use super::bindings::stentor::plugin::types::{PayloadResult, Rejection};
 use super::engine::Plugin;
 use super::instance::{Failure, Instance, trap_name};
 use crate::config::OnFailure;
@@ -291,8 +291,8 @@ struct Replacement {
 
 impl Replacement {
     /// A replacement, if it has the shape that a body has.
-    fn parse(payload: &Payload, typed: bool) -> Option<Self> {
-        let Payload::Text(text) = payload else { return None };
+    fn parse(payload: &PayloadResult, typed: bool) -> Option<Self> {
+        let PayloadResult::Text(text) = payload else { return None };
         // What a plugin says is checked like what a client says: it goes to the same receivers.
         if text.len() > REPLACEMENT_BYTES_MAX
             || deeper_than(text, JSON_DEPTH_MAX)

@@ -20,13 +20,29 @@ use crate::config::{self, OnFailure};
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
 
-/// How often guests are looked after: the unit of their deadlines. Shorter would cost an idle server a wake-up more often
-/// than it makes any difference to a guest that is stuck.
-const TICK: Duration = Duration::from_millis(2);
+/// How often guests are looked after, at most and at least. A call is ended between one and two such times after its
+/// deadline; looking more often would cost an idle server more than it makes a difference to a guest that is stuck.
+const TICK_MIN: Duration = Duration::from_millis(1);
+const TICK_MAX: Duration = Duration::from_millis(5);
 
-/// A time as ticks of the engine's clock: at least that long, at most one tick longer.
-pub(super) fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX).saturating_add(1)
+/// The engine's clock: the unit of guests' deadlines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    tick: Duration,
+}
+
+impl Clock {
+    /// A clock that is as fine as the shortest deadline.
+    fn new(plugins: &[config::Plugin]) -> Self {
+        let shortest = plugins.iter().map(|plugin| Duration::from_millis(plugin.call_ms_max)).min();
+        Self { tick: shortest.unwrap_or(TICK_MAX).clamp(TICK_MIN, TICK_MAX) }
+    }
+
+    /// A time in ticks: at least that long, at most one tick longer.
+    pub(super) fn ticks(self, time: Duration) -> u64 {
+        let ticks = time.as_millis().div_ceil(self.tick.as_millis().max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1)
+    }
 }
 
 /// Largest component that is compiled, in bytes.
@@ -103,6 +119,7 @@ impl LoadError {
 pub(super) struct Plugin {
     pub(super) name: Arc<str>,
     pub(super) on_failure: OnFailure,
+    pub(super) clock: Clock,
     pub(super) call_ticks_max: u64,
     pub(super) memory_bytes_max: usize,
     pub(super) config_json: String,
@@ -129,9 +146,10 @@ impl Plugins {
         if plugins.is_empty() {
             return Ok(Self { plugins: Vec::new(), shards });
         }
-        let engine = engine().map_err(|error| vec![error])?;
+        let clock = Clock::new(plugins);
+        let engine = engine(clock).map_err(|error| vec![error])?;
         let (loaded, errors): (Vec<_>, Vec<_>) =
-            plugins.iter().map(|plugin| load(&engine, plugin, shards)).partition(Result::is_ok);
+            plugins.iter().map(|plugin| load(&engine, clock, plugin, shards)).partition(Result::is_ok);
         if errors.is_empty() {
             Ok(Self { plugins: loaded.into_iter().flatten().map(Arc::new).collect(), shards })
         } else {
@@ -151,7 +169,7 @@ pub fn check(plugins: &[config::Plugin]) -> Vec<LoadError> {
 }
 
 /// The one engine, and the thread that moves its clock.
-fn engine() -> Result<Engine, LoadError> {
+fn engine(clock: Clock) -> Result<Engine, LoadError> {
     let mut config = Config::new();
     config.wasm_component_model(true).epoch_interruption(true);
     // Components of the asynchronous kind are refused at load, and every call is two to three times as fast.
@@ -162,7 +180,7 @@ fn engine() -> Result<Engine, LoadError> {
         while let Some(engine) = weak.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            std::thread::sleep(TICK);
+            std::thread::sleep(clock.tick);
         }
     };
     let thread = std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick);
@@ -197,7 +215,7 @@ fn component_bytes(plugin: &config::Plugin) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|error| unreadable(error.to_string()))
 }
 
-fn load(engine: &Engine, plugin: &config::Plugin, shards: u32) -> Result<Plugin, LoadError> {
+fn load(engine: &Engine, clock: Clock, plugin: &config::Plugin, shards: u32) -> Result<Plugin, LoadError> {
     let bytes = component_bytes(plugin)?;
     let unfit = |error: wasmtime::Error| LoadError::Unfit {
         plugin: plugin.name.clone(),
@@ -212,7 +230,8 @@ fn load(engine: &Engine, plugin: &config::Plugin, shards: u32) -> Result<Plugin,
     let mut loaded = Plugin {
         name: Arc::from(plugin.name.as_str()),
         on_failure: plugin.on_failure,
-        call_ticks_max: ticks(Duration::from_millis(plugin.call_ms_max)),
+        clock,
+        call_ticks_max: clock.ticks(Duration::from_millis(plugin.call_ms_max)),
         memory_bytes_max: plugin.memory_bytes_max,
         config_json: serde_json::Value::Object(plugin.config.clone()).to_string(),
         manifest: Manifest { name: String::new(), version: String::new(), interests: Vec::new() },

@@ -10,10 +10,10 @@ use wasmtime::{ResourceLimiter, Store, Trap};
 use super::bindings::MessageFilterPlugin;
 use super::bindings::exports::stentor::plugin::lifecycle::{Config, ConfigError, Manifest};
 use super::bindings::exports::stentor::plugin::message_filter::Verdict;
-use super::bindings::stentor::plugin::types::Payload;
+use super::bindings::stentor::plugin::types::PayloadParam;
 use super::bindings::stentor::plugin::{log, types};
 use super::chain::Question;
-use super::engine::{LogBudget, Plugin, ticks};
+use super::engine::{Clock, LogBudget, Plugin};
 
 /// Bytes that a guest may hand to the host in one call.
 const HOST_CALL_BYTES_MAX: usize = 1 << 20;
@@ -36,6 +36,7 @@ const RETIRE_MAX: Duration = Duration::from_millis(10);
 /// What host functions need to know of the guest that calls them.
 pub(super) struct Host {
     plugin: Arc<str>,
+    clock: Clock,
     log_budget: Arc<LogBudget>,
     log_lines_left: u32,
     limits: MemoryLimits,
@@ -121,6 +122,7 @@ impl Instance {
     pub(super) fn new(plugin: &Plugin, index: u32, count: u32) -> Result<Self, Failure> {
         let host = Host {
             plugin: Arc::clone(&plugin.name),
+            clock: plugin.clock,
             log_budget: Arc::clone(&plugin.log_budget),
             log_lines_left: LOG_LINES_PER_CALL_MAX,
             limits: MemoryLimits { memory_bytes: 0, memory_bytes_max: plugin.memory_bytes_max, table_entries: 0 },
@@ -128,10 +130,10 @@ impl Instance {
         let mut store = Store::new(&plugin.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.set_epoch_deadline(ticks(CONFIGURE_MAX));
+        store.set_epoch_deadline(plugin.clock.ticks(CONFIGURE_MAX));
         let guest = plugin.pre.instantiate(&mut store).map_err(Failure::Call)?;
-        let config = Config { json: plugin.config_json.clone(), instance_index: index, instance_count: count };
-        let answer = guest.stentor_plugin_lifecycle().call_configure(&mut store, &config).map_err(Failure::Call)?;
+        let config = Config { json: &plugin.config_json, instance_index: index, instance_count: count };
+        let answer = guest.stentor_plugin_lifecycle().call_configure(&mut store, config).map_err(Failure::Call)?;
         Ok(Self { store, guest, manifest: answer.map_err(Failure::Configuration)? })
     }
 
@@ -144,7 +146,7 @@ impl Instance {
     ) -> Result<Verdict, wasmtime::Error> {
         self.store.set_epoch_deadline(ticks_max);
         self.store.data_mut().log_lines_left = LOG_LINES_PER_CALL_MAX;
-        let body = Payload::Text(body.to_owned());
+        let body = PayloadParam::Text(body);
         let filter = self.guest.stentor_plugin_message_filter();
         filter.call_filter(
             &mut self.store,
@@ -152,13 +154,14 @@ impl Instance {
             question.subject,
             question.room,
             question.event,
-            &body,
+            body,
         )
     }
 
     /// Lets a healthy instance end.
     pub(super) fn retire(mut self) {
-        self.store.set_epoch_deadline(ticks(RETIRE_MAX));
+        let deadline = self.store.data().clock.ticks(RETIRE_MAX);
+        self.store.set_epoch_deadline(deadline);
         if let Err(error) = self.guest.stentor_plugin_lifecycle().call_retire(&mut self.store) {
             tracing::warn!(plugin = %self.store.data().plugin, error = %trap_name(&error), "plugin failed while it was being retired");
         }

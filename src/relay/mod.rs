@@ -262,7 +262,16 @@ impl Relay {
     pub fn receive(&mut self, mail: Mail) {
         match mail {
             Mail::Op { op, ticket, no_echo, from } => self.execute(op, ticket, no_echo, from),
-            Mail::Answer { ticket, answer } => self.answered(ticket, answer),
+            Mail::Answer { ticket, answer } => {
+                let key = ticket.key;
+                self.answered(ticket, answer);
+                // An answer that comes at once finds the connection's task at work; only this one has to wake it.
+                if !self.is_waiting(key)
+                    && let Some(connection) = self.hub.connection(key)
+                {
+                    connection.wake();
+                }
+            }
             Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
             Mail::Change(change) => self.membership_changed(&change),
         }
@@ -285,11 +294,6 @@ impl Relay {
             }
             Errand::Attach { index } => self.attached(key, index, answer),
             Errand::Follow { room } => self.followed(key, &room, answer),
-        }
-        if !self.is_waiting(key)
-            && let Some(connection) = self.hub.connection(key)
-        {
-            connection.wake();
         }
     }
 
