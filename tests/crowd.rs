@@ -4,6 +4,15 @@
 //! The server runs as a process of its own: with both ends of every socket the test would need more open files than a
 //! process may have, and its memory could not be told from the test's.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -174,7 +183,8 @@ fn storm(server: &Server, number: usize) {
         assert_eq!(client.wait_for("heartbeat-ack")["id"], 1);
     }
     let text = format!("to everyone in storm {number}");
-    clients[0].send(&serde_json::json!({ "event": "send-message", "data": { "conversationId": room, "content": text } }));
+    clients[0]
+        .send(&serde_json::json!({ "event": "send-message", "data": { "conversationId": room, "content": text } }));
     for client in &mut clients {
         assert_eq!(client.wait_for("message-new")["data"]["content"], text);
     }
@@ -200,6 +210,9 @@ fn ten_thousand_connections_come_and_go_three_times_in_the_same_memory() {
         .collect();
     println!("resident bytes after each storm: {resident:?}");
     for later in &resident[1..] {
-        assert!(later * 100 <= resident[0] * (100 + GROWTH_PERCENT_MAX), "memory grew from storm to storm: {resident:?}");
+        assert!(
+            later * 100 <= resident[0] * (100 + GROWTH_PERCENT_MAX),
+            "memory grew from storm to storm: {resident:?}"
+        );
     }
 }

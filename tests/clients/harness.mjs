@@ -5,6 +5,7 @@
 // it waited for.
 
 import { spawn, execFile } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -34,9 +35,13 @@ export async function inTime(promise, what, ms = PATIENCE_MS) {
   }
 }
 
-/** Servers that still run, so that an interrupted test leaves none behind. */
+/** What an interrupted test would leave behind: servers that still run, and their directories. */
 const running = new Set();
-process.on('exit', () => { for (const child of running) child.kill('SIGKILL'); });
+const directories = new Set();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
 /**
@@ -46,12 +51,50 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exi
  */
 export async function startServer({ settings = {}, toml } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'stentor-test-'));
+  directories.add(directory);
   if (toml) await writeFile(join(directory, 'stentor.toml'), toml);
-  const env = { PATH: process.env.PATH, STENTOR__DATA_DIRECTORY: join(directory, 'data') };
   const listen = { LISTEN: '127.0.0.1:0', ADMIN__LISTEN: '127.0.0.1:0', LOG__FORMAT: 'json' };
+  const env = { PATH: process.env.PATH, STENTOR__DATA_DIRECTORY: join(directory, 'data') };
   for (const [key, value] of Object.entries({ ...listen, ...settings })) env[`STENTOR__${key}`] = String(value);
+  const place = { cwd: directory, env };
+  let current;
 
-  const child = spawn(binary, ['serve'], { cwd: directory, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const server = {
+    /** Ends the server; returns its exit code, or the signal that killed it. */
+    async stop(signal = 'SIGTERM') {
+      try {
+        return await current?.stop(signal);
+      } finally {
+        await rm(directory, { recursive: true, force: true });
+        directories.delete(directory);
+      }
+    },
+    /** Ends the server and starts another in its place: the same addresses, the same directory. */
+    async restart() {
+      await current.stop();
+      env.STENTOR__LISTEN = server.client;
+      env.STENTOR__ADMIN__LISTEN = server.admin;
+      current = await launch(place);
+    },
+    /** A token as an operator makes it: `stentor token --user NAME …`. */
+    async token(user, ...args) {
+      const run = promisify(execFile)(binary, ['token', '--user', user, ...args], { ...place, timeout: PATIENCE_MS });
+      return (await run).stdout.trim();
+    },
+  };
+  try {
+    current = await launch(place);
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  const { client, admin } = current;
+  return Object.assign(server, { client, admin, ws: `ws://${client}/ws`, http: `http://${client}` });
+}
+
+/** Starts the process, and waits until it says where it listens. */
+async function launch(place) {
+  const child = spawn(binary, ['serve'], { ...place, stdio: ['ignore', 'ignore', 'pipe'] });
   running.add(child);
   const logs = [];
   const exited = new Promise((done) => {
@@ -59,6 +102,15 @@ export async function startServer({ settings = {}, toml } = {}) {
     child.once('exit', (code, signal) => done(signal || code));
   });
   exited.then(() => running.delete(child));
+
+  const stop = async (signal = 'SIGTERM') => {
+    child.kill(signal);
+    try {
+      return await inTime(exited, 'the end of the server');
+    } finally {
+      child.kill('SIGKILL');
+    }
+  };
 
   const listening = new Promise((done, fail) => {
     let rest = '';
@@ -73,29 +125,9 @@ export async function startServer({ settings = {}, toml } = {}) {
     });
     exited.then((how) => fail(new Error(`the server ended (${how}) before it listened:\n${logs.join('\n')}`)));
   });
-
-  const stop = async (signal = 'SIGTERM') => {
-    child.kill(signal);
-    try {
-      return await inTime(exited, 'the end of the server');
-    } finally {
-      child.kill('SIGKILL');
-      await rm(directory, { recursive: true, force: true });
-    }
-  };
-
   try {
     const { client, admin } = await inTime(listening, () => `the server listens; it wrote:\n${logs.join('\n')}`);
-    return {
-      client, admin, logs, stop, pid: child.pid, exited,
-      ws: `ws://${client}/ws`,
-      http: `http://${client}`,
-      /** A token as an operator makes it: `stentor token --user NAME …`. */
-      async token(user, ...args) {
-        const run = promisify(execFile)(binary, ['token', '--user', user, ...args], { cwd: directory, env, timeout: PATIENCE_MS });
-        return (await run).stdout.trim();
-      },
-    };
+    return { client, admin, stop };
   } catch (error) {
     await stop('SIGKILL');
     throw error;

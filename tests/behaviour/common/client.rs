@@ -50,13 +50,23 @@ pub(crate) struct Client {
     next_id: u64,
     /// Whether pings are answered, as any WebSocket client would.
     pub(crate) answers_pings: bool,
+    /// Whether several objects may come in one message, one a line.
+    pub(crate) batch: bool,
     /// Data of `auth-success`.
     pub(crate) success: Value,
 }
 
 impl Client {
     pub(crate) fn new(stream: TcpStream, buffer: Vec<u8>) -> Self {
-        Self { stream, buffer, inbox: VecDeque::new(), next_id: 0, answers_pings: true, success: Value::Null }
+        Self {
+            stream,
+            buffer,
+            inbox: VecDeque::new(),
+            next_id: 0,
+            answers_pings: true,
+            batch: false,
+            success: Value::Null,
+        }
     }
 
     // Frames
@@ -142,16 +152,19 @@ impl Client {
     /// Reads until at least one more message is in the inbox.
     fn fetch(&mut self) {
         match self.next_frame() {
-            Frame::Text(text) => {
-                // Several objects in one message come one a line.
-                for line in text.split('\n') {
-                    let value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-                    self.inbox.push_back((value, line.to_owned()));
-                }
-            }
+            Frame::Text(text) => self.take_text(&text),
             Frame::Ping(payload) if self.answers_pings => self.send_frame(0x8a, &payload),
             Frame::Ping(_) | Frame::Pong(_) => {}
             end => panic!("{end:?} while a message was waited for; before it came {:?}", self.inbox),
+        }
+    }
+
+    /// Puts a message into the inbox: one object, or one a line where that was asked for.
+    fn take_text(&mut self, text: &str) {
+        let lines = if self.batch { text.split('\n').collect() } else { vec![text] };
+        for line in lines {
+            let value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+            self.inbox.push_back((value, line.to_owned()));
         }
     }
 
@@ -165,9 +178,24 @@ impl Client {
         }
     }
 
+    /// Whether a message waits in the inbox.
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     /// The server's next message, whatever it is.
     pub(crate) fn next(&mut self) -> Value {
         serde_json::from_str(&self.next_text()).unwrap()
+    }
+
+    /// The server's next answer, whatever it is; pushes before it are passed over.
+    pub(crate) fn next_answer(&mut self) -> Value {
+        loop {
+            let message = self.next();
+            if message.get("id").is_some() {
+                return message;
+            }
+        }
     }
 
     /// The next message, which must be a push of this name; its data.
@@ -332,12 +360,19 @@ impl Client {
                     return (code, reason);
                 }
                 Frame::End => return (None, String::new()),
-                Frame::Text(text) => {
-                    for line in text.split('\n') {
-                        self.inbox.push_back((serde_json::from_str(line).unwrap(), line.to_owned()));
-                    }
-                }
+                Frame::Text(text) => self.take_text(&text),
                 Frame::Ping(_) | Frame::Pong(_) => {}
+            }
+        }
+    }
+
+    /// Reads until the server closes, and hangs up; the code, or `None` where the stream ended without a close frame.
+    pub(crate) fn close_code(mut self) -> Option<u16> {
+        loop {
+            match self.next_frame() {
+                Frame::Close(code, _) => return code,
+                Frame::End => return None,
+                Frame::Text(_) | Frame::Ping(_) | Frame::Pong(_) => {}
             }
         }
     }

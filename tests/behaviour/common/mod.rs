@@ -8,7 +8,7 @@ mod token;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Frame, client_frame};
-pub(crate) use http::{Handshake, Response};
+pub(crate) use http::{ACCEPT, Handshake, KEY, Response};
 pub(crate) use server::{TestServer, config, plugin};
 pub(crate) use token::{SECRET, Token, now_ms, now_seconds};
 

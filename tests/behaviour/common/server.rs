@@ -22,7 +22,8 @@ pub(crate) fn config() -> Config {
 
 /// A plugin with its configuration. Components are looked for where the repository keeps them.
 pub(crate) fn plugin(name: &str, component: &str, config: Value) -> Plugin {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/built").join(component);
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/built");
+    let path = std::env::var_os("STENTOR_TEST_PLUGINS").map_or_else(built, std::path::PathBuf::from).join(component);
     Plugin {
         name: name.to_owned(),
         component: path.to_str().unwrap().to_owned(),
@@ -88,6 +89,7 @@ impl TestServer {
     /// An authenticated connection of a user, with what else `auth` may say.
     pub(crate) fn device(&self, user: &str, options: Value) -> Client {
         let mut client = self.connect();
+        client.batch = options["batch"] == true;
         let mut data = options;
         data["token"] = Token::of(user).sign().into();
         client.success = client.reply_named("auth-success", "auth", data);
