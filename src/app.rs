@@ -114,6 +114,7 @@ impl Server {
         let gate = Arc::new(gate(&config, client, Arc::clone(&authenticator), Arc::clone(&metrics)));
         let readiness = Arc::new(Readiness::default());
         let (stop, stopped) = watch::channel(false);
+        let (ticks, clock) = watch::channel(0);
 
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -137,7 +138,7 @@ impl Server {
                 mail,
                 drain: stopped.clone(),
                 drain_max: Duration::from_millis(config.timing.drain_ms.saturating_add(config.timing.close_ms_max)),
-                sweep: sweep_interval(&config),
+                clock: clock.clone(),
             };
             threads.push(parts.spawn(shard, inbox, Arc::clone(&gate))?);
         }
@@ -147,6 +148,7 @@ impl Server {
             Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }.run(),
         );
         control.spawn(keep_metrics(metrics));
+        control.spawn(tick(ticks, sweep_interval(&config)));
         Ok(Self { client, admin, stop, shards: threads, gate, readiness, control })
     }
 
@@ -268,6 +270,16 @@ async fn keep_metrics(metrics: Arc<Metrics>) {
     loop {
         interval.tick().await;
         handle.run_upkeep();
+    }
+}
+
+/// The shards' clock.
+async fn tick(ticks: watch::Sender<u64>, every: Duration) {
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        ticks.send_modify(|tick| *tick = tick.wrapping_add(1));
     }
 }
 

@@ -38,8 +38,8 @@ pub struct Inbox {
     pub drain: watch::Receiver<bool>,
     /// When everybody must be gone, counted from the beginning of the stop.
     pub drain_max: Duration,
-    /// How often due times are looked at.
-    pub sweep: Duration,
+    /// Changes whenever it is time to look at what is due.
+    pub clock: watch::Receiver<u64>,
 }
 
 /// Runs a shard on the calling thread, until the server stops.
@@ -51,11 +51,11 @@ pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let shard = Rc::new(RefCell::new(shard));
-        let Inbox { sockets, mail, drain, drain_max, sweep } = inbox;
+        let Inbox { sockets, mail, drain, drain_max, clock } = inbox;
         tokio::task::spawn_local(take_sockets(Rc::clone(&shard), sockets, Arc::clone(&gate)));
         tokio::task::spawn_local(take_mail(Rc::clone(&shard), mail));
         tokio::task::spawn_local(flush(Rc::clone(&shard)));
-        tokio::task::spawn_local(sweep_regularly(Rc::clone(&shard), sweep));
+        tokio::task::spawn_local(sweep_on_time(Rc::clone(&shard), clock));
         until_drained(&shard, drain, drain_max, &gate.admissions).await;
         shard.borrow_mut().relay.retire();
         shard.borrow_mut().relay.report();
@@ -129,11 +129,10 @@ async fn flushable(shard: &RefCell<Shard>, known: Option<Instant>) {
     .await;
 }
 
-async fn sweep_regularly(shard: Rc<RefCell<Shard>>, every: Duration) {
-    let mut interval = tokio::time::interval(every);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
+/// Sweeps whenever the server's clock says so. The clock is not the shard's own: a timer that is always pending would
+/// make each wait for input program the machine's timer, which costs more than reading a message does.
+async fn sweep_on_time(shard: Rc<RefCell<Shard>>, mut clock: watch::Receiver<u64>) {
+    while clock.changed().await.is_ok() {
         shard.borrow_mut().sweep();
     }
 }
