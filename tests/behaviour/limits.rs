@@ -174,7 +174,7 @@ mod crossing {
     }
 
     pub(super) fn handshake_ms_max() {
-        let server = server(|limits| limits.handshake_ms_max = 200);
+        let server = server(|limits| limits.handshake_ms_max = 1_500);
         let mut slow = server.socket();
         slow.write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\n").unwrap();
         slow.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -535,3 +535,43 @@ fn a_newcomers_requests_are_answered_while_a_room_is_paced() {
         }
     }
 }
+
+#[test]
+fn a_join_that_crosses_a_leave_elsewhere_is_live_or_not_at_all() {
+    for attach in [true, false] {
+        let server = TestServer::with_shards(3);
+        let mut watcher = server.user("watcher");
+        for turn in 0..60 {
+            let room = format!("room-{turn}");
+            watcher.join(&room);
+            let mut phone = server.device("ann", json!({"attach": attach}));
+            let mut tablet = server.user("ann");
+            phone.join(&room);
+            // The phone asks again while the tablet leaves: either may be first.
+            let (join, leave);
+            if turn % 2 == 0 {
+                join = phone.ask("join-room", json!(room));
+                leave = tablet.ask("leave-room", json!(room));
+            } else {
+                leave = tablet.ask("leave-room", json!(room));
+                join = phone.ask("join-room", json!(room));
+            }
+            assert_eq!(phone.answer(&join)["event"], "room-joined");
+            assert_eq!(tablet.answer(&leave)["event"], "room-left");
+            let member = phone.call("history", json!(room))["event"] == "history";
+            if member {
+                // Then the joining was the last word, and the phone is in the room as after any other.
+                until("ann is online", || {
+                    let mut online = watcher.online(&room);
+                    online.sort();
+                    (online == ["ann", "watcher"]).then_some(())
+                });
+                watcher.say(&room, turn);
+                assert_eq!(phone.message()["content"], turn);
+            }
+            drop((phone, tablet));
+            until("ann is away", || (watcher.online(&room) == ["watcher"]).then_some(()));
+            watcher.leave(&room);
+        }
+    }
+}
