@@ -1,7 +1,8 @@
 //! # Stentor
 //!
 //! A realtime server for chat-like applications: rooms, messages with acknowledgements and history, over raw WebSocket
-//! JSON. Its core is lean; its policies are plugins, WebAssembly components called in-process at about a microsecond.
+//! JSON. Its core is lean; its policies are plugins, WebAssembly components called in-process for a few
+//! microseconds.
 //!
 //! This page is the architecture. The protocol is described in [`protocol`], the operator's surface in [`operations`],
 //! and plugins in `plugins/README.md`.

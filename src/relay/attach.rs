@@ -37,6 +37,8 @@ pub(super) struct Attachment {
     rooms: Vec<Attaching>,
     outstanding: usize,
     recovers: bool,
+    /// Memberships that began meanwhile, to be followed once the rooms have answered.
+    later: Vec<MembershipChange>,
 }
 
 struct Attaching {
@@ -109,6 +111,7 @@ impl Relay {
             rooms: rooms.iter().map(attaching).collect(),
             outstanding: rooms.len(),
             recovers,
+            later: Vec::new(),
         };
         peer.pending = Some(Box::new(Pending { asked, waiting: Waiting::Attach(Box::new(attachment)) }));
         if rooms.is_empty() {
@@ -179,6 +182,9 @@ impl Relay {
         }
         tracing::info!(conn = %peer.connection, user = %peer.user, rooms = heads.len(), "authenticated");
         self.hub.release(key, frames);
+        for change in &attachment.later {
+            self.follow(key, change);
+        }
     }
 
     /// The user joined a room on another connection; an attached one becomes live there too.
@@ -186,9 +192,19 @@ impl Relay {
         let room_left = self.hub.room_count(key) < self.settings.rooms_per_connection_max;
         let live = self.hub.is_live(key, &change.room);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.attach && !peer.gone) else { return };
-        // A connection that is just asking to join this room gets its answer, and needs no push.
-        let joining = peer.pending.as_deref().is_some_and(|pending| pending.waiting.joins(&change.room));
-        if live || joining || !room_left {
+        match peer.pending.as_deref_mut().map(|pending| &mut pending.waiting) {
+            // The list of rooms that is on its way was made after this: the user's owner tells both, in order.
+            Some(Waiting::Arrive(_)) => return,
+            // Going live by two ways at once would bring the same events twice.
+            Some(Waiting::Attach(attachment)) => {
+                attachment.later.push(change.clone());
+                return;
+            }
+            // A connection that is just asking to join this room gets its answer, and needs no push.
+            Some(waiting) if waiting.joins(&change.room) => return,
+            _ => {}
+        }
+        if live || !room_left {
             return;
         }
         peer.outstanding += 1;

@@ -393,6 +393,16 @@ fn talk(server: &TestServer, user: &str, stop: &std::sync::atomic::AtomicBool) -
     sent
 }
 
+/// The next message but for `room-joined`: that somebody joined on another device may be told late.
+fn next_logged(client: &mut Client) -> Value {
+    loop {
+        let message = client.next();
+        if message["event"] != "room-joined" {
+            return message;
+        }
+    }
+}
+
 /// Something with a place in the log, as a client notes it.
 fn note(place: &mut u64, message: &Value) {
     let seq = message["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {message}"));
@@ -418,7 +428,7 @@ fn nothing_is_lost_or_doubled(come: impl Fn(&TestServer, &Value, &mut u64) -> Cl
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 for _ in 0..25 {
                     let mut client = come(&server, &epoch, &mut place);
-                    (0..20).for_each(|_| note(&mut place, &client.next()["data"]));
+                    (0..20).for_each(|_| note(&mut place, &next_logged(&mut client)["data"]));
                 }
             }));
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -429,7 +439,10 @@ fn nothing_is_lost_or_doubled(come: impl Fn(&TestServer, &Value, &mut u64) -> Cl
             let mut client = come(&server, &epoch, &mut place);
             client.barrier("lobby");
             while client.has_mail() {
-                note(&mut place, &client.next()["data"]);
+                let message = client.next();
+                if message["event"] != "room-joined" {
+                    note(&mut place, &message["data"]);
+                }
             }
             assert_eq!(place, 1 + 2 + sent, "three joins and all messages");
         });
@@ -453,7 +466,7 @@ fn nothing_is_lost_or_doubled_by_authenticating_with_since() {
     nothing_is_lost_or_doubled(|server, epoch, place| {
         let (mut client, success) = come_back(server, "ann", json!({"lobby": since(epoch, *place)}));
         loop {
-            let message = client.next();
+            let message = next_logged(&mut client);
             if message["event"] == "queue-flushed" {
                 break;
             }
@@ -478,7 +491,7 @@ fn nothing_is_lost_or_doubled_behind_the_head_that_is_told() {
                 let mut client = server.connect();
                 client.send(&json!({"event": "auth", "data": Token::of("ann").sign()}));
                 let mut place = client.push("auth-success")["rooms"][0]["seq"].as_u64().unwrap();
-                (0..10).for_each(|_| note(&mut place, &client.next()["data"]));
+                (0..10).for_each(|_| note(&mut place, &next_logged(&mut client)["data"]));
             }
         }));
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -489,4 +502,70 @@ fn nothing_is_lost_or_doubled_behind_the_head_that_is_told() {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// What a device sees that authenticated with `since` while another one joined. It may be told of the room in two ways
+/// that cross: by its list of rooms, and because the other device joined. Returns the last place that it saw.
+fn seen_by_a_late_device(late: &mut Client, room: &str, success: &Value) -> Option<u64> {
+    let rooms = success["data"]["rooms"].as_array().unwrap();
+    let listed = rooms.iter().find(|known| known["conversationId"] == room);
+    late.barrier(room);
+    // Where it is listed, everything up to the head that is told comes queued, and everything behind it live.
+    let mut place = listed.map(|_| 0);
+    while late.has_mail() {
+        let message = late.next();
+        match (message["event"].as_str().unwrap(), place.as_mut()) {
+            ("queue-flushed", place) => {
+                assert_eq!(place.map(|place| json!(place)), listed.map(|listed| listed["seq"].clone()), "{message}");
+            }
+            ("room-joined", None) => place = message["data"]["seq"].as_u64(),
+            ("room-joined", Some(place)) => panic!("at {place} it is told of a room that was listed: {message}"),
+            (_, Some(place)) => note(place, &message["data"]),
+            (_, None) => panic!("from a room that it knows nothing of: {message}"),
+        }
+    }
+    place
+}
+
+#[test]
+fn a_device_that_comes_while_another_joins_gets_everything_once() {
+    let server = TestServer::with_shards(3);
+    let mut writer = server.user("writer");
+    let token = Token::of("ann").sign();
+    for turn in 0..60 {
+        let room = format!("room-{turn}");
+        let epoch = writer.join(&room)["epoch"].clone();
+        let mut phone = server.user("ann");
+        let mut late: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+        let mut seen = json!({});
+        seen[&room] = since(&epoch, 0);
+        let auth = json!({"token": token, "since": seen});
+        // Some before the phone's request, some behind it, and messages between all of them.
+        let mut say = |writer: &mut Client| {
+            writer.ask("send-message", json!({"conversationId": room, "content": 1, "noEcho": true}));
+        };
+        let mut ids = Vec::new();
+        let mut join = String::new();
+        for (number, client) in late.iter_mut().enumerate() {
+            if number == turn % 8 {
+                join = phone.ask("join-room", json!(room));
+            }
+            say(&mut writer);
+            ids.push(client.ask("auth", auth.clone()));
+            say(&mut writer);
+        }
+        phone.answer(&join);
+        let successes: Vec<Value> = late.iter_mut().zip(&ids).map(|(client, id)| client.answer(id)).collect();
+        writer.barrier(&room);
+        for (client, success) in late.iter_mut().zip(&successes) {
+            assert_eq!(
+                seen_by_a_late_device(client, &room, success),
+                Some(18),
+                "{turn}: two joins and sixteen messages"
+            );
+        }
+        drop(late);
+        phone.leave(&room);
+        writer.leave(&room);
+    }
 }

@@ -376,27 +376,4 @@ mod tests {
         );
         assert_eq!(refused(policy.check("message-new", &body)), "forbidden_word");
     }
-
-    /// `cargo test --release -p message-policy -- --ignored --nocapture speed`
-    #[test]
-    #[ignore = "measures, and asserts nothing"]
-    fn speed() {
-        let policy = policy(
-            r#"{"types":["text"],"shape":{"text":"string"},"length_max":4000,"length_min":1,
-                "words":["heck","buy now","viagra"],"links":{"hosts":["example.com"],"per_message_max":3}}"#,
-        );
-        let content = "The quick brown fox jumps over the lazy dog, then it has a rest and looks around: all is well.";
-        let body = text(content);
-        let begin = std::time::Instant::now();
-        for _ in 0..1_000_000 {
-            assert_eq!(
-                policy.check("message-new", std::hint::black_box(&body)),
-                Verdict::Accept
-            );
-        }
-        #[expect(clippy::print_stderr, reason = "the result of the measurement")]
-        {
-            eprintln!("{} bytes: {:?} a message", body.len(), begin.elapsed() / 1_000_000);
-        }
-    }
 }
