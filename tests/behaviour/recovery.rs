@@ -541,7 +541,7 @@ fn a_device_that_comes_while_another_joins_gets_everything_once() {
         seen[&room] = since(&epoch, 0);
         let auth = json!({"token": token, "since": seen});
         // Some before the phone's request, some behind it, and messages between all of them.
-        let mut say = |writer: &mut Client| {
+        let say = |writer: &mut Client| {
             writer.ask("send-message", json!({"conversationId": room, "content": 1, "noEcho": true}));
         };
         let mut ids = Vec::new();
