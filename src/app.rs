@@ -229,6 +229,7 @@ fn shard_count(configured: usize) -> u16 {
 
 fn gate(config: &Config, client: SocketAddr, authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Gate {
     let limits = &config.limits;
+    let demo_authenticator = Arc::clone(&authenticator);
     Gate {
         authenticator,
         metrics,
@@ -240,16 +241,17 @@ fn gate(config: &Config, client: SocketAddr, authenticator: Arc<Authenticator>, 
         handshake_max: Duration::from_millis(limits.handshake_ms_max),
         handshake_bytes_max: limits.handshake_bytes_max,
         draining: AtomicBool::new(false),
-        demo: config.development.then(|| demo(config.clone(), client)),
+        demo: config.development.then(|| demo(config.clone(), client, demo_authenticator)),
     }
 }
 
-fn demo(config: Config, client: SocketAddr) -> Demo {
+fn demo(config: Config, client: SocketAddr, authenticator: Arc<Authenticator>) -> Demo {
     Demo::new(loopback_hosts(client.port()), move |user| {
         crate::ids::check_id(user).ok()?;
         let token = policy::sign(&config, user, DEMO_TOKEN_TTL, serde_json::Map::new()).ok()?;
-        let ttl_ms = u64::try_from(DEMO_TOKEN_TTL.as_millis()).unwrap_or(u64::MAX);
-        Some(DemoToken { token, expires_at: wall_clock().saturating_add(ttl_ms) })
+        // What the server itself makes of the token, so that the page is told exactly when it will be closed.
+        let expires_at = authenticator.authenticate(&token, wall_clock()).ok()?.expires_at?;
+        Some(DemoToken { token, expires_at })
     })
 }
 

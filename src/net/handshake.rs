@@ -174,9 +174,7 @@ impl Gate {
     pub(super) fn check<B>(self: &Arc<Self>, request: &Request<B>, peer: IpAddr) -> Result<Upgrade, Refused> {
         let accept = accept_key(request)?;
         let headers = request.headers();
-        if let Some(origin) = headers.get(header::ORIGIN)
-            && !self.is_allowed_origin(origin.as_bytes())
-        {
+        if !headers.get_all(header::ORIGIN).iter().all(|origin| self.is_allowed_origin(origin.as_bytes())) {
             return Err(refused(StatusCode::FORBIDDEN, "origin", "this origin may not connect"));
         }
         let (subprotocol, offered_token) = subprotocols(headers)?;
