@@ -3,7 +3,7 @@
 //! server's code: it speaks the wire protocol, `/proc` and `/metrics`, as any outsider could.
 //!
 //! `workload` says what is run, `series` in which order, `measure` and `crowd` run one thing once, `swarm` and `client`
-//! hold the connections, `ledger` counts, `report` and `table` tell.
+//! hold the connections, `place` keeps them off the server's processors, `ledger` counts, `report` and `table` tell.
 
 mod client;
 mod crowd;
@@ -13,6 +13,7 @@ mod floor;
 mod frame;
 mod ledger;
 mod measure;
+mod place;
 mod process;
 mod report;
 mod scrape;
@@ -89,6 +90,9 @@ enum Part {
     /// Become another command, and end with whoever started it
     #[command(name = server::TIED, hide = true)]
     Tied {
+        /// The processors it may use
+        #[arg(long, value_delimiter = ',')]
+        cpus: Vec<usize>,
         /// The arguments of that command
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -145,7 +149,7 @@ enum Switch {
 pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
     match &args.part {
         Some(Part::Floor(floor)) => return floor::run(floor),
-        Some(Part::Tied { arguments }) => return Err(server::run_tied(arguments)),
+        Some(Part::Tied { cpus, arguments }) => return Err(server::run_tied(cpus, arguments)),
         None => {}
     }
     let report = series(args)?.run()?;
@@ -175,6 +179,7 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         reps: usize::try_from(args.reps).unwrap_or(1),
         seconds: args.seconds,
         connections: usize::try_from(args.connections).unwrap_or(usize::MAX),
+        cpus: place::allowed(),
         given,
     })
 }

@@ -22,6 +22,8 @@ pub(super) struct Series {
     pub(super) seconds: u64,
     /// Connections in the idle and storm workloads.
     pub(super) connections: usize,
+    /// The processors that generator, server and floor may use.
+    pub(super) cpus: Vec<usize>,
     /// The server to use instead of our own.
     pub(super) given: Option<Given>,
 }
@@ -42,7 +44,7 @@ impl Series {
         if self.cases.iter().all(|case| case.workload != W1) {
             progress("the floor alone, to see what this machine can do");
             let seconds = self.seconds.min(CHECK_SECONDS_MAX);
-            let floor = self.loaded(&Target::floor(FRAME_BYTES)?, W1.kind, seconds)?;
+            let floor = self.loaded(&Target::floor(FRAME_BYTES, &self.cpus)?, W1.kind, seconds)?;
             floor_check.extend(floor.figures.per_cpu_second);
         }
         for rep in 0..self.reps {
@@ -68,17 +70,17 @@ impl Series {
                 let server = self.loaded(&self.server(case)?, kind, self.seconds)?;
                 let frame_bytes = server.figures.frame_bytes.round() as usize;
                 let frame_bytes = if frame_bytes == 0 { FRAME_BYTES } else { frame_bytes };
-                let floor = self.loaded(&Target::floor(frame_bytes)?, kind, self.seconds)?;
+                let floor = self.loaded(&Target::floor(frame_bytes, &self.cpus)?, kind, self.seconds)?;
                 trials.loaded.push((server, floor));
             }
             Kind::Idle => {
                 let server = crowd::idle(&self.server(case)?, self.connections)?;
-                let floor = crowd::idle(&Target::floor(FRAME_BYTES)?, self.connections)?;
+                let floor = crowd::idle(&Target::floor(FRAME_BYTES, &self.cpus)?, self.connections)?;
                 trials.idle.push((server, floor));
             }
             Kind::Storm => {
                 let server = crowd::storm(&self.server(case)?, self.connections)?;
-                let floor = crowd::storm(&Target::floor(FRAME_BYTES)?, self.connections)?;
+                let floor = crowd::storm(&Target::floor(FRAME_BYTES, &self.cpus)?, self.connections)?;
                 trials.storm.push((server, floor));
             }
         }
@@ -88,7 +90,7 @@ impl Series {
     fn server(&self, case: Case) -> Result<Target, BenchError> {
         match &self.given {
             Some(given) => Target::given(given),
-            None => Target::server(case.setup),
+            None => Target::server(case.setup, &self.cpus),
         }
     }
 

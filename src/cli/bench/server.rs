@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::error::{BenchError, failed};
+use super::place::{self, Place};
 use super::scrape;
 use super::workload::Setup;
 
@@ -47,32 +48,33 @@ pub(super) struct Server {
 }
 
 /// Starts the server and waits until it says that it is ready.
-pub(super) fn start_server(setup: Setup, secret: &str) -> Result<Server, BenchError> {
+pub(super) fn start_server(setup: Setup, secret: &str, place: &Place) -> Result<Server, BenchError> {
     let directory = Directory::new().map_err(failed("make a directory"))?;
     let (listen, admin) = (free_address()?, free_address()?);
     let file = directory.0.join("stentor.toml");
     let text = configuration(setup, secret, [listen, admin], &directory.0)?;
     fs::write(&file, text).map_err(failed("write the configuration"))?;
     let arguments = SERVE.map(str::to_owned).into_iter().chain([file.to_string_lossy().into_owned()]);
-    let mut child = Child::start("the server", arguments.collect(), directory)?;
+    let mut child = Child::start("the server", arguments.collect(), directory, place)?;
     child.wait_until(|| matches!(scrape::get(admin, "/readyz"), Ok((200, _))))?;
     Ok(Server { child, listen, admin })
 }
 
 /// Starts the floor and waits until it listens.
-pub(super) fn start_floor(frame_bytes: usize) -> Result<(Child, SocketAddr), BenchError> {
+pub(super) fn start_floor(frame_bytes: usize, place: &Place) -> Result<(Child, SocketAddr), BenchError> {
     let directory = Directory::new().map_err(failed("make a directory"))?;
     let address = free_address()?;
     let (port, frame_bytes) = (address.port().to_string(), frame_bytes.to_string());
     let arguments = ["bench", FLOOR, "--port", &port, "--frame-bytes", &frame_bytes];
-    let mut child = Child::start("the floor", arguments.map(str::to_owned).to_vec(), directory)?;
+    let mut child = Child::start("the floor", arguments.map(str::to_owned).to_vec(), directory, place)?;
     child.wait_until(|| TcpStream::connect(address).is_ok())?;
     Ok((child, address))
 }
 
-/// Ties this process to the one that started it (it is killed when that ends, even by a signal) and becomes
-/// `arguments` of this binary, under the same process id.
-pub(super) fn run_tied(arguments: &[String]) -> BenchError {
+/// Ties this process to the one that started it (it is killed when that ends, even by a signal), keeps it to some
+/// processors, and becomes `arguments` of this binary, under the same process id.
+pub(super) fn run_tied(cpus: &[usize], arguments: &[String]) -> BenchError {
+    place::move_to(cpus);
     let become_it = || -> io::Result<io::Error> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         Ok(Command::new(std::env::current_exe()?).args(arguments).exec())
@@ -81,11 +83,17 @@ pub(super) fn run_tied(arguments: &[String]) -> BenchError {
 }
 
 impl Child {
-    fn start(what: &'static str, arguments: Vec<String>, directory: Directory) -> Result<Self, BenchError> {
+    fn start(
+        what: &'static str,
+        arguments: Vec<String>,
+        directory: Directory,
+        place: &Place,
+    ) -> Result<Self, BenchError> {
+        let cpus: Vec<String> = place.target.iter().map(usize::to_string).collect();
         let launch = || -> io::Result<std::process::Child> {
             let output = File::create(directory.output())?;
             let mut command = Command::new(std::env::current_exe()?);
-            command.args(["bench", TIED, "--"]).args(arguments);
+            command.args(["bench", TIED, "--cpus", &cpus.join(","), "--"]).args(arguments);
             command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
             for variable in VARIABLES_REMOVED {
                 command.env_remove(variable);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::client::{Opening, Seat};
 use super::dialect::{self, Dialect};
 use super::error::BenchError;
+use super::place::Place;
 use super::scrape::{PluginCalls, PluginCounters};
 use super::server::{self, Child};
 use super::workload::Setup;
@@ -53,9 +54,11 @@ pub(super) enum Seating {
 }
 
 impl Target {
-    /// A fresh server of our own.
-    pub(super) fn server(setup: Setup) -> Result<Self, BenchError> {
-        let server = server::start_server(setup, OWN_SECRET)?;
+    /// A fresh server of our own, on processors of its own if possible.
+    pub(super) fn server(setup: Setup, cpus: &[usize]) -> Result<Self, BenchError> {
+        let place = Place::of(cpus, setup.shards);
+        place.take();
+        let server = server::start_server(setup, OWN_SECRET, &place)?;
         Ok(Self {
             dialect: Dialect::Stentor,
             pid: Some(server.child.pid()),
@@ -70,8 +73,10 @@ impl Target {
     }
 
     /// A fresh floor, whose frames have a given length.
-    pub(super) fn floor(frame_bytes: usize) -> Result<Self, BenchError> {
-        let (child, address) = server::start_floor(frame_bytes)?;
+    pub(super) fn floor(frame_bytes: usize, cpus: &[usize]) -> Result<Self, BenchError> {
+        let place = Place::of(cpus, Some(1));
+        place.take();
+        let (child, address) = server::start_floor(frame_bytes, &place)?;
         Ok(Self {
             dialect: Dialect::Floor,
             pid: Some(child.pid()),
