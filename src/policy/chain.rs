@@ -14,7 +14,7 @@ use super::engine::Plugin;
 use super::instance::{Failure, Instance, trap_name};
 use crate::config::OnFailure;
 use crate::ids::{ConnectionId, ShardId};
-use crate::metrics::{Metrics, PluginMetrics, PluginOutcome};
+use crate::metrics::{GuestHook, Metrics, PluginMetrics, PluginOutcome};
 use crate::wire::JSON_DEPTH_MAX;
 use crate::wire::decode::deeper_than;
 
@@ -109,7 +109,7 @@ impl Chain {
             plugin: Arc::clone(plugin),
             instance: None,
             retry: None,
-            metrics: metrics.plugin(&plugin.name, "filter"),
+            metrics: metrics.plugin(&plugin.name, &[GuestHook::Filter]),
         };
         let mut chain =
             Self { links: plugins.iter().map(link).collect(), shard: u32::from(shard.0), shards, scratch: Vec::new() };
@@ -213,30 +213,33 @@ impl Link {
             self.revive(shard, shards);
         }
         let Some(instance) = &mut self.instance else {
-            self.metrics.count(PluginOutcome::Error);
+            self.metrics.count(GuestHook::Filter, PluginOutcome::Error);
             return Err(());
         };
         let began = Instant::now();
         let answer = instance.filter(question, body, self.plugin.call_ticks_max);
-        self.metrics.record_duration(began.elapsed());
+        self.metrics.record_duration(GuestHook::Filter, began.elapsed());
         match answer {
             Ok(verdict) => {
-                self.metrics.count(match &verdict {
-                    Verdict::Reject(_) => PluginOutcome::Deny,
-                    Verdict::Accept | Verdict::Replace(_) | Verdict::Discard => PluginOutcome::Allow,
-                });
+                self.metrics.count(
+                    GuestHook::Filter,
+                    match &verdict {
+                        Verdict::Reject(_) => PluginOutcome::Deny,
+                        Verdict::Accept | Verdict::Replace(_) | Verdict::Discard => PluginOutcome::Allow,
+                    },
+                );
                 Ok(verdict)
             }
             Err(error) => {
                 let kind = trap_name(&error);
-                self.fail(kind, if kind == "deadline" { PluginOutcome::Deadline } else { PluginOutcome::Trap });
+                self.fail(kind, if kind == "deadline" { PluginOutcome::CpuTimeout } else { PluginOutcome::Trap });
                 Err(())
             }
         }
     }
 
     fn fail(&mut self, kind: &'static str, outcome: PluginOutcome) {
-        self.metrics.count(outcome);
+        self.metrics.count(GuestHook::Filter, outcome);
         self.instance = None;
         tracing::warn!(plugin = %self.plugin.name, hook = "filter", kind, "plugin failed; its instance is dropped");
     }

@@ -188,7 +188,7 @@ fn the_first_no_ends_the_chain() {
         assert_eq!(ann.call("send-message", to_lobby("trigger"))["event"], answer);
         left_no_trace(&mut ann, &mut bob);
         assert_eq!(
-            ["allow", "deny", "error", "trap", "deadline"].map(|outcome| calls(&server, "second", outcome)),
+            ["allow", "deny", "error", "trap", "cpu_timeout"].map(|outcome| calls(&server, "second", outcome)),
             [0.0; 5]
         );
     }
@@ -224,7 +224,8 @@ fn a_failure_of_a_plugin_that_must_decide_refuses() {
         // The instance is dropped, and another one takes its place.
         ann.post(to_lobby("harmless"));
         assert_eq!(bob.push("message-new")["content"], "harmless", "{behaviour}");
-        let failed: f64 = ["error", "trap", "deadline"].map(|outcome| calls(&server, "p", outcome)).into_iter().sum();
+        let failed: f64 =
+            ["error", "trap", "cpu_timeout"].map(|outcome| calls(&server, "p", outcome)).into_iter().sum();
         assert_eq!(failed, 3.0, "{behaviour}");
     }
 }

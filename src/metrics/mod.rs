@@ -4,12 +4,15 @@
 //! never a user's or a room's. There is no global recorder, so several servers in one process count apart.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::wire::{CloseCode, ErrorCode};
+
+mod plugin;
+
+pub use plugin::{GuestHook, PluginMetrics, PluginOutcome, RecycleReason, TrapKind};
 
 /// Buckets of durations of single calls, in seconds: 100 nanoseconds to 10 milliseconds and beyond.
 const CALL_SECONDS: [f64; 16] =
@@ -180,30 +183,6 @@ impl Metrics {
     pub fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
     }
-
-    /// Handles for one hook of one plugin.
-    pub fn plugin(&self, plugin: &str, hook: &'static str) -> PluginMetrics {
-        let new = Register(&self.recorder);
-        let labels = |outcome: Option<PluginOutcome>| {
-            let mut labels = vec![Label::new("plugin", plugin.to_owned()), Label::from_static_parts("hook", hook)];
-            labels.extend(outcome.map(|outcome| Label::from_static_parts("outcome", outcome.name())));
-            labels
-        };
-        PluginMetrics {
-            calls: PluginOutcome::ALL.map(|outcome| {
-                new.labelled_counter(
-                    "stentor_plugin_calls_total",
-                    "Calls of plugins, by outcome.",
-                    labels(Some(outcome)),
-                )
-            }),
-            duration: new.labelled_histogram(
-                "stentor_plugin_call_duration_seconds",
-                "Time of one call, with all copying.",
-                labels(None),
-            ),
-        }
-    }
 }
 
 impl DeliveryMetrics {
@@ -248,55 +227,6 @@ impl StoreMetrics {
     }
 }
 
-/// How a call of a plugin ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PluginOutcome {
-    /// It let pass, changed or discarded.
-    Allow,
-    /// It refused.
-    Deny,
-    /// It answered what is no answer, or could not be instantiated.
-    Error,
-    /// It trapped.
-    Trap,
-    /// It took too long.
-    Deadline,
-}
-
-impl PluginOutcome {
-    const ALL: [Self; 5] = [Self::Allow, Self::Deny, Self::Error, Self::Trap, Self::Deadline];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::Error => "error",
-            Self::Trap => "trap",
-            Self::Deadline => "deadline",
-        }
-    }
-}
-
-/// Handles for one hook of one plugin.
-pub struct PluginMetrics {
-    calls: [Counter; PluginOutcome::ALL.len()],
-    duration: Histogram,
-}
-
-impl PluginMetrics {
-    /// Counts one call.
-    pub fn count(&self, outcome: PluginOutcome) {
-        if let Some((counter, _)) = self.calls.iter().zip(PluginOutcome::ALL).find(|(_, known)| *known == outcome) {
-            counter.increment(1);
-        }
-    }
-
-    /// Notes how long one took.
-    pub fn record_duration(&self, duration: Duration) {
-        self.duration.record(duration.as_secs_f64());
-    }
-}
-
 /// Registers metrics together with what they mean, so that none is without.
 struct Register<'a>(&'a PrometheusRecorder);
 
@@ -324,6 +254,11 @@ impl Register<'_> {
     fn gauge(&self, name: &'static str, unit: Unit, help: &'static str) -> Gauge {
         self.0.describe_gauge(name.into(), Some(unit), help.into());
         self.0.register_gauge(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn labelled_gauge(&self, name: &'static str, unit: Unit, help: &'static str, labels: Vec<Label>) -> Gauge {
+        self.0.describe_gauge(name.into(), Some(unit), help.into());
+        self.0.register_gauge(&Key::from_parts(name, labels), &METADATA)
     }
 
     fn histogram(&self, name: &'static str, unit: Unit, help: &'static str) -> Histogram {

@@ -1,0 +1,283 @@
+//! What is counted of plugins: every series has the plugin's configured name and, where it makes a difference, the hook.
+//!
+//! Handles are made when a plugin is loaded, so that a call looks nothing up.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Label, Unit};
+
+use super::{Metrics, Register};
+
+/// A question that a plugin is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GuestHook {
+    /// Who is this?
+    Authenticate,
+    /// May this connection go on with a new token?
+    Refresh,
+    /// May someone do something in a room?
+    Authorize,
+    /// What becomes of a message?
+    Filter,
+}
+
+impl GuestHook {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Authenticate, Self::Refresh, Self::Authorize, Self::Filter];
+
+    /// Its name in metrics, logs and the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Authenticate => "authenticate",
+            Self::Refresh => "refresh",
+            Self::Authorize => "authorize",
+            Self::Filter => "filter",
+        }
+    }
+}
+
+/// What became of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginOutcome {
+    /// It let pass, changed or discarded.
+    Allow,
+    /// It refused.
+    Deny,
+    /// It left the answer to the next.
+    Abstain,
+    /// It said that it cannot decide, or answered what is no answer.
+    Error,
+    /// It trapped.
+    Trap,
+    /// It used more processor time than it may.
+    CpuTimeout,
+    /// It took longer than it may.
+    WallTimeout,
+    /// It was not asked: all its instances were busy or not there yet.
+    Overload,
+    /// It was not asked: it failed too often.
+    Quarantined,
+}
+
+impl PluginOutcome {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Allow,
+        Self::Deny,
+        Self::Abstain,
+        Self::Error,
+        Self::Trap,
+        Self::CpuTimeout,
+        Self::WallTimeout,
+        Self::Overload,
+        Self::Quarantined,
+    ];
+
+    /// Its name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Abstain => "abstain",
+            Self::Error => "error",
+            Self::Trap => "trap",
+            Self::CpuTimeout => "cpu_timeout",
+            Self::WallTimeout => "wall_timeout",
+            Self::Overload => "overload",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// How a guest trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapKind {
+    /// It panicked, or aborted in another way.
+    Unreachable,
+    /// It recursed too deep.
+    StackOverflow,
+    /// It reached outside its memory or its tables.
+    OutOfBounds,
+    /// It handed over more bytes than one call may.
+    HostCallBudget,
+    /// Its answer breaks the rules of the component model, such as text that is not UTF-8.
+    BadResult,
+    /// Anything else, such as a division by zero.
+    Other,
+}
+
+impl TrapKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Unreachable, Self::StackOverflow, Self::OutOfBounds, Self::HostCallBudget, Self::BadResult, Self::Other];
+
+    /// Its name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::StackOverflow => "stack_overflow",
+            Self::OutOfBounds => "out_of_bounds",
+            Self::HostCallBudget => "host_call_budget",
+            Self::BadResult => "bad_result",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why a healthy instance was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecycleReason {
+    /// It had answered as many calls as one may.
+    Calls,
+    /// Its memory had grown too large.
+    Memory,
+}
+
+impl RecycleReason {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Calls, Self::Memory];
+
+    /// Its name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Handles for one plugin.
+#[derive(Clone)]
+pub struct PluginMetrics {
+    calls: [[Counter; PluginOutcome::ALL.len()]; GuestHook::ALL.len()],
+    durations: [Histogram; GuestHook::ALL.len()],
+    traps: [Counter; TrapKind::ALL.len()],
+    recycled: [Counter; RecycleReason::ALL.len()],
+    /// Instances that live.
+    pub instances: Gauge,
+    /// Whether it is in quarantine: 0 or 1.
+    pub quarantined: Gauge,
+    /// Times it went into quarantine.
+    pub quarantines: Counter,
+    /// Bytes of the largest memory that an instance has had.
+    pub memory_bytes: Gauge,
+    /// Log lines that were over its budget.
+    pub log_lines_suppressed: Counter,
+}
+
+impl PluginMetrics {
+    /// Counts one call.
+    pub fn count(&self, hook: GuestHook, outcome: PluginOutcome) {
+        let counters = self.calls.iter().zip(GuestHook::ALL).find(|(_, known)| *known == hook);
+        let counter = counters
+            .and_then(|(counters, _)| counters.iter().zip(PluginOutcome::ALL).find(|(_, known)| *known == outcome));
+        if let Some((counter, _)) = counter {
+            counter.increment(1);
+        }
+    }
+
+    /// Notes how long one took.
+    pub fn record_duration(&self, hook: GuestHook, duration: Duration) {
+        if let Some((histogram, _)) = self.durations.iter().zip(GuestHook::ALL).find(|(_, known)| *known == hook) {
+            histogram.record(duration.as_secs_f64());
+        }
+    }
+
+    /// Counts one trap.
+    pub fn count_trap(&self, kind: TrapKind) {
+        if let Some((counter, _)) = self.traps.iter().zip(TrapKind::ALL).find(|(_, known)| *known == kind) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts one instance that was replaced.
+    pub fn count_recycled(&self, reason: RecycleReason) {
+        if let Some((counter, _)) = self.recycled.iter().zip(RecycleReason::ALL).find(|(_, known)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Metrics {
+    /// Handles for a plugin that has some hooks. The series of hooks that it has not are never exposed.
+    pub fn plugin(&self, plugin: &str, hooks: &[GuestHook]) -> PluginMetrics {
+        let new = Register(&self.recorder);
+        let labels = |more: Option<(&'static str, &'static str)>| {
+            let mut labels = vec![Label::new("plugin", plugin.to_owned())];
+            labels.extend(more.map(|(name, value)| Label::from_static_parts(name, value)));
+            labels
+        };
+        let of_hook = |hook: GuestHook, more: Option<(&'static str, &'static str)>| {
+            let mut labels = labels(Some(("hook", hook.name())));
+            labels.extend(more.map(|(name, value)| Label::from_static_parts(name, value)));
+            labels
+        };
+        let calls = |hook: GuestHook| {
+            PluginOutcome::ALL.map(|outcome| {
+                if !hooks.contains(&hook) {
+                    return Counter::noop();
+                }
+                let labels = of_hook(hook, Some(("outcome", outcome.name())));
+                new.labelled_counter(
+                    "stentor_plugin_calls_total",
+                    "Questions to plugins, by what became of them.",
+                    labels,
+                )
+            })
+        };
+        let duration = |hook: GuestHook| {
+            if !hooks.contains(&hook) {
+                return Histogram::noop();
+            }
+            new.labelled_histogram(
+                "stentor_plugin_call_duration_seconds",
+                "Time of one call, with all copying and, for hooks that may wait, all waiting.",
+                of_hook(hook, None),
+            )
+        };
+        PluginMetrics {
+            calls: GuestHook::ALL.map(calls),
+            durations: GuestHook::ALL.map(duration),
+            traps: TrapKind::ALL.map(|kind| {
+                let labels = labels(Some(("kind", kind.name())));
+                new.labelled_counter("stentor_plugin_traps_total", "Traps of plugins, by kind.", labels)
+            }),
+            recycled: RecycleReason::ALL.map(|reason| {
+                let labels = labels(Some(("reason", reason.name())));
+                new.labelled_counter(
+                    "stentor_plugin_instances_recycled_total",
+                    "Healthy instances of plugins that were replaced, by why.",
+                    labels,
+                )
+            }),
+            instances: new.labelled_gauge(
+                "stentor_plugin_instances",
+                Unit::Count,
+                "Instances of plugins that live.",
+                labels(None),
+            ),
+            quarantined: new.labelled_gauge(
+                "stentor_plugin_quarantined",
+                Unit::Count,
+                "Whether a plugin is in quarantine: 0 or 1.",
+                labels(None),
+            ),
+            quarantines: new.labelled_counter(
+                "stentor_plugin_quarantines_total",
+                "Times that plugins went into quarantine.",
+                labels(None),
+            ),
+            memory_bytes: new.labelled_gauge(
+                "stentor_plugin_memory_bytes",
+                Unit::Bytes,
+                "Bytes of the largest memory that an instance of a plugin has had.",
+                labels(None),
+            ),
+            log_lines_suppressed: new.labelled_counter(
+                "stentor_plugin_log_lines_suppressed_total",
+                "Log lines of plugins that were over their budget.",
+                labels(None),
+            ),
+        }
+    }
+}
