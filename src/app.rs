@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, DevelopmentKeyError, Problem, development_key};
 use crate::hub;
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
-use crate::net::{Acceptor, Admin, Admissions, Demo, DemoToken, Gate, Inbox, Readiness, bind, run_shard};
-use crate::policy::{self, Authenticator, KeyError, LoadError, Plugins};
+use crate::net::{Acceptor, Admin, Admissions, Demo, DemoToken, Gate, Inbox, Readiness, Rules, bind, run_shard};
+use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::{self, Shard, StateSettings};
 use crate::store::{self, Classes, Partition};
@@ -33,6 +34,9 @@ const SWEEP_MIN: Duration = Duration::from_millis(5);
 
 /// How long a token of the demo page is good.
 const DEMO_TOKEN_TTL: Duration = Duration::from_secs(3600);
+
+/// Configurations that wait for a shard.
+const RELOADS_MAX: usize = 4;
 
 /// Shards at most: a room's listeners are a mask of 64 bits.
 const SHARDS_MAX: usize = 64;
@@ -86,6 +90,20 @@ pub enum StartError {
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
 }
 
+/// Why a configuration cannot be put into force while the server runs.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The development key cannot be had.
+    #[error(transparent)]
+    DevelopmentKey(#[from] DevelopmentKeyError),
+    /// Plugins cannot be loaded.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Plugins(Vec<Problem>),
+}
+
 /// A running server. Dropping it stops it without ceremony; [`Server::stop`] is the polite way.
 pub struct Server {
     client: SocketAddr,
@@ -94,6 +112,9 @@ pub struct Server {
     shards: Vec<JoinHandle<io::Result<()>>>,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    in_force: Mutex<InForce>,
+    policies: Policies,
     /// Dropped last: it serves the operator until everybody is gone.
     control: tokio::runtime::Runtime,
 }
@@ -110,8 +131,14 @@ impl Server {
         let shards = shard_count(config.shards);
         let metrics = Metrics::new()?;
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
-        let plugins = Plugins::load(&config.plugins, shards).map_err(StartError::Plugins)?;
-        let gate = Arc::new(gate(&config, client, Arc::clone(&authenticator), Arc::clone(&metrics)));
+        let (mailboxes, mail) = Mailboxes::new(shards);
+        let forgetful = mailboxes.clone();
+        let forget: policy::Forget = Arc::new(move |user| forgetful.forget(user));
+        let policies = Policies::start(&config, shards, Arc::clone(&metrics), forget)
+            .map_err(|error| StartError::Plugins(vec![error]))?;
+        let Generation { auth, chains } =
+            policies.load(&config, Arc::clone(&authenticator)).map_err(StartError::Plugins)?;
+        let gate = Arc::new(gate(&config, client, Arc::clone(&auth), authenticator, Arc::clone(&metrics)));
         let readiness = Arc::new(Readiness::default());
         let (stop, stopped) = watch::channel(false);
         let (ticks, clock) = watch::channel(0);
@@ -128,28 +155,30 @@ impl Server {
         let (acceptor, sockets) = Acceptor::new(client_listener, config.limits.handshakes_max, shards);
         drop(entered);
 
-        let (mailboxes, mail) = Mailboxes::new(shards);
-        let parts =
-            ShardParts { config: &config, shards, mailboxes, authenticator, plugins, metrics: Arc::clone(&metrics) };
-        let mut threads = Vec::new();
-        for ((shard, sockets), mail) in (0..shards).map(ShardId).zip(sockets).zip(mail) {
+        let parts = ShardParts { config: &config, shards, mailboxes, auth, metrics: Arc::clone(&metrics) };
+        let (mut threads, mut reloads) = (Vec::new(), Vec::new());
+        for (((shard, chain), sockets), mail) in (0..shards).map(ShardId).zip(chains).zip(sockets).zip(mail) {
+            let (reload, reloaded) = mpsc::channel(RELOADS_MAX);
+            reloads.push(reload);
             let inbox = Inbox {
                 sockets,
                 mail,
+                reloads: reloaded,
                 drain: stopped.clone(),
                 drain_max: Duration::from_millis(config.timing.drain_ms.saturating_add(config.timing.close_ms_max)),
                 clock: clock.clone(),
             };
-            threads.push(parts.spawn(shard, inbox, Arc::clone(&gate))?);
+            threads.push(parts.spawn(shard, chain, inbox, Arc::clone(&gate))?);
         }
 
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
             Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }.run(),
         );
-        control.spawn(keep_metrics(metrics));
+        control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
-        Ok(Self { client, admin, stop, shards: threads, gate, readiness, control })
+        let in_force = Mutex::new(InForce { config, reloads });
+        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, control })
     }
 
     /// Where clients connect.
@@ -165,6 +194,54 @@ impl Server {
     /// Waits for something on the server's own runtime, for example a signal.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.control.block_on(future)
+    }
+
+    /// Puts another configuration into force, with its plugins, without a connection noticing. What cannot be changed while
+    /// the server runs is left as it is, and its keys are returned. Plugins are compiled here: not to be called by whoever
+    /// serves. Returns when every shard has changed over.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be put into force. What was in force stays.
+    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
+        let result = self.put_into_force(config);
+        self.metrics.reloads.count(if result.is_ok() { "ok" } else { "refused" });
+        result
+    }
+
+    fn put_into_force(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
+        let mut in_force = self.in_force.lock();
+        let mut config = complete(config, self.client)?;
+        let fixed = keep_what_is_fixed(&in_force.config, &mut config);
+        let authenticator = Arc::new(Authenticator::new(&config.auth)?);
+        let Generation { auth, chains } = self
+            .policies
+            .load(&config, authenticator)
+            .map_err(|errors| ReloadError::Plugins(errors.iter().map(|error| problem(&config, error)).collect()))?;
+        let before = std::mem::replace(&mut *self.gate.rules.write(), Arc::new(rules(&config, Arc::clone(&auth))));
+        let settings = Arc::new(session_settings(&config));
+        let relay_settings = Arc::new(relay_settings(&config));
+        // When the last shard has changed over, the last sender is dropped.
+        let (waiting, changed_over) = std::sync::mpsc::channel::<()>();
+        for (reloads, chain) in in_force.reloads.iter().zip(chains) {
+            let reload = session::Reload {
+                settings: Arc::clone(&settings),
+                relay: relay::Reload {
+                    settings: Arc::clone(&relay_settings),
+                    hub: hub_limits(&config),
+                    chain,
+                    auth: Arc::clone(&auth),
+                },
+                done: waiting.clone(),
+            };
+            // A shard that takes none any more has stopped.
+            let _stopped = reloads.blocking_send(reload);
+        }
+        drop(waiting);
+        let _all_done = changed_over.recv();
+        self.policies.retire(Arc::clone(&before.auth));
+        in_force.config = config;
+        Ok(fixed)
     }
 
     /// Stops: no new connections, everyone is told to go, and what was acknowledged is kept. Returns when all are gone.
@@ -184,17 +261,18 @@ impl Server {
 
 /// What is wrong with a configuration's plugins: for `stentor check`.
 pub fn plugin_problems(config: &Config) -> Vec<Problem> {
-    let key = |error: &LoadError| {
-        let index = error.plugin().and_then(|name| config.plugins.iter().position(|plugin| plugin.name == name));
-        let part =
-            error.path().map_or_else(|| ".component".to_owned(), |path| format!(".config{}", path.replace('/', ".")));
-        index.map_or_else(|| "plugins".to_owned(), |index| format!("plugins[{index}]{part}"))
-    };
-    policy::check(&config.plugins).iter().map(|error| Problem::new(key(error), error.to_string())).collect()
+    policy::check(config).iter().map(|error| problem(config, error)).collect()
+}
+
+/// A plugin that cannot be loaded, as a problem of the configuration.
+fn problem(config: &Config, error: &LoadError) -> Problem {
+    let index = error.plugin().and_then(|name| config.plugins.iter().position(|plugin| plugin.name == name));
+    let key = index.map_or_else(|| "plugins".to_owned(), |index| format!("plugins[{index}].{}", error.key()));
+    Problem::new(key, error.to_string())
 }
 
 /// Fills in what only a starting server knows: the development key, and the origins of its own page.
-fn complete(mut config: Config, client: SocketAddr) -> Result<Config, StartError> {
+fn complete(mut config: Config, client: SocketAddr) -> Result<Config, DevelopmentKeyError> {
     if config.development {
         if config.auth.keys.is_empty() {
             let secret = development_key(&config)?;
@@ -217,6 +295,33 @@ fn complete(mut config: Config, client: SocketAddr) -> Result<Config, StartError
     Ok(config)
 }
 
+/// Leaves as it was what a running server cannot change, and says which keys that were.
+fn keep_what_is_fixed(before: &Config, config: &mut Config) -> Vec<&'static str> {
+    let mut fixed = Vec::new();
+    macro_rules! keep {
+        ($($key:literal: $($field:ident).+;)*) => {$(
+            if format!("{:?}", before.$($field).+) != format!("{:?}", config.$($field).+) {
+                fixed.push($key);
+                config.$($field).+.clone_from(&before.$($field).+);
+            }
+        )*};
+    }
+    keep! {
+        "development": development;
+        "listen": listen;
+        "shards": shards;
+        "data_directory": data_directory;
+        "admin.listen": admin.listen;
+        "log": log;
+        "store": store;
+        "rooms": rooms;
+        "limits.connections_max": limits.connections_max;
+        "limits.connections_per_address_max": limits.connections_per_address_max;
+        "limits.handshakes_max": limits.handshakes_max;
+    }
+    fixed
+}
+
 fn loopback_hosts(port: u16) -> Vec<String> {
     vec![format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")]
 }
@@ -227,21 +332,33 @@ fn shard_count(configured: usize) -> u16 {
     u16::try_from(shards.clamp(1, SHARDS_MAX)).unwrap_or(1)
 }
 
-fn gate(config: &Config, client: SocketAddr, authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Gate {
+fn gate(
+    config: &Config,
+    client: SocketAddr,
+    auth: Arc<Auth>,
+    authenticator: Arc<Authenticator>,
+    metrics: Arc<Metrics>,
+) -> Gate {
     let limits = &config.limits;
-    let demo_authenticator = Arc::clone(&authenticator);
     Gate {
-        authenticator,
+        rules: RwLock::new(Arc::new(rules(config, auth))),
         metrics,
         admissions: Arc::new(Admissions::new(limits.connections_max, limits.connections_per_address_max)),
+        draining: AtomicBool::new(false),
+        demo: config.development.then(|| demo(config.clone(), client, authenticator)),
+    }
+}
+
+fn rules(config: &Config, auth: Arc<Auth>) -> Rules {
+    let limits = &config.limits;
+    Rules {
+        auth,
         allowed_origins: config.allowed_origins.clone(),
         query_token: config.query_token,
         trusted_proxies: config.proxy.trusted.clone(),
         message_limits: (limits.message_bytes_max, limits.message_fragments_max),
         handshake_max: Duration::from_millis(limits.handshake_ms_max),
         handshake_bytes_max: limits.handshake_bytes_max,
-        draining: AtomicBool::new(false),
-        demo: config.development.then(|| demo(config.clone(), client, demo_authenticator)),
     }
 }
 
@@ -285,26 +402,36 @@ async fn tick(ticks: watch::Sender<u64>, every: Duration) {
     }
 }
 
+/// What is in force, and the way to change it.
+struct InForce {
+    config: Config,
+    /// To each shard.
+    reloads: Vec<mpsc::Sender<session::Reload>>,
+}
+
 /// What every shard is made of.
 struct ShardParts<'a> {
     config: &'a Config,
     shards: u16,
     mailboxes: Mailboxes,
-    authenticator: Arc<Authenticator>,
-    plugins: Plugins,
+    auth: Arc<Auth>,
     metrics: Arc<Metrics>,
 }
 
 impl ShardParts<'_> {
     /// Starts a shard's thread. What a shard owns cannot leave its thread, so it is made there.
-    fn spawn(&self, shard: ShardId, inbox: Inbox, gate: Arc<Gate>) -> io::Result<JoinHandle<io::Result<()>>> {
-        let settings = Arc::new(self.session_settings());
-        let relay_settings = Arc::new(self.relay_settings());
-        let hub = self.hub_limits();
+    fn spawn(
+        &self,
+        shard: ShardId,
+        chain: Chain,
+        inbox: Inbox,
+        gate: Arc<Gate>,
+    ) -> io::Result<JoinHandle<io::Result<()>>> {
+        let settings = Arc::new(session_settings(self.config));
+        let relay_settings = Arc::new(relay_settings(self.config));
+        let hub = hub_limits(self.config);
         let store = Partition::new(Arc::new(Classes::new(&self.config.store, &self.config.rooms)), self.store_limits());
-        let chain = self.plugins.chain(shard, &self.metrics);
-        let (mailboxes, metrics, authenticator) =
-            (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.authenticator));
+        let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
             let parts = relay::Parts {
                 shard,
@@ -312,53 +439,12 @@ impl ShardParts<'_> {
                 hub,
                 store,
                 chain,
+                auth,
                 mailboxes,
                 metrics: Arc::clone(&metrics),
             };
-            run_shard(Shard::new(shard, settings, authenticator, Relay::new(parts), metrics), inbox, gate)
+            run_shard(Shard::new(shard, settings, Relay::new(parts), metrics), inbox, gate)
         })
-    }
-
-    fn session_settings(&self) -> session::Settings {
-        let (limits, timing) = (&self.config.limits, &self.config.timing);
-        session::Settings {
-            state: StateSettings {
-                requests_per_second_max: limits.requests_per_second_max,
-                request_burst_max: limits.request_burst_max,
-                rate_refusals_max: limits.rate_refusals_max,
-                invalid_frames_max: limits.invalid_frames_max,
-                auth_max: Duration::from_millis(timing.auth_ms_max),
-                ping: Duration::from_millis(timing.ping_ms),
-                pong_max: Duration::from_millis(timing.pong_ms_max),
-                token_expiring: Duration::from_millis(timing.token_expiring_ms),
-            },
-            drain: Duration::from_millis(timing.drain_ms),
-        }
-    }
-
-    fn relay_settings(&self) -> relay::Settings {
-        let limits = &self.config.limits;
-        relay::Settings {
-            node: Arc::from(format!("{:x}", std::process::id())),
-            limits: LimitsInfo {
-                message_bytes_max: limits.message_bytes_max,
-                rooms_max: limits.rooms_per_connection_max,
-                ping_ms: self.config.timing.ping_ms,
-            },
-            rooms_per_connection_max: limits.rooms_per_connection_max,
-            recover_bytes_max: limits.outbox_bytes_max,
-        }
-    }
-
-    fn hub_limits(&self) -> hub::Limits {
-        let limits = &self.config.limits;
-        hub::Limits {
-            room_flush: Duration::from_millis(self.config.delivery.room_flush_ms),
-            outbox_bytes_max: limits.outbox_bytes_max,
-            outbox_frames_max: limits.outbox_frames_max,
-            outbox_age_max: Duration::from_millis(limits.outbox_ms_max),
-            close_max: Duration::from_millis(self.config.timing.close_ms_max),
-        }
     }
 
     /// Each partition gets its share of what is bounded for all together.
@@ -378,5 +464,47 @@ impl ShardParts<'_> {
             recover_events_max: limits.recover_events_max,
             recover_bytes_max: limits.recover_bytes_max,
         }
+    }
+}
+
+fn session_settings(config: &Config) -> session::Settings {
+    let (limits, timing) = (&config.limits, &config.timing);
+    session::Settings {
+        state: StateSettings {
+            requests_per_second_max: limits.requests_per_second_max,
+            request_burst_max: limits.request_burst_max,
+            rate_refusals_max: limits.rate_refusals_max,
+            invalid_frames_max: limits.invalid_frames_max,
+            auth_max: Duration::from_millis(timing.auth_ms_max),
+            ping: Duration::from_millis(timing.ping_ms),
+            pong_max: Duration::from_millis(timing.pong_ms_max),
+            token_expiring: Duration::from_millis(timing.token_expiring_ms),
+        },
+        drain: Duration::from_millis(timing.drain_ms),
+    }
+}
+
+fn relay_settings(config: &Config) -> relay::Settings {
+    let limits = &config.limits;
+    relay::Settings {
+        node: Arc::from(format!("{:x}", std::process::id())),
+        limits: LimitsInfo {
+            message_bytes_max: limits.message_bytes_max,
+            rooms_max: limits.rooms_per_connection_max,
+            ping_ms: config.timing.ping_ms,
+        },
+        rooms_per_connection_max: limits.rooms_per_connection_max,
+        recover_bytes_max: limits.outbox_bytes_max,
+    }
+}
+
+fn hub_limits(config: &Config) -> hub::Limits {
+    let limits = &config.limits;
+    hub::Limits {
+        room_flush: Duration::from_millis(config.delivery.room_flush_ms),
+        outbox_bytes_max: limits.outbox_bytes_max,
+        outbox_frames_max: limits.outbox_frames_max,
+        outbox_age_max: Duration::from_millis(limits.outbox_ms_max),
+        close_max: Duration::from_millis(config.timing.close_ms_max),
     }
 }

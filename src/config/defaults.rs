@@ -8,8 +8,36 @@ use std::path::PathBuf;
 
 use super::{Admin, Auth, Config, Delivery, Limits, Log, Proxy, Store, Timing};
 
-pub(super) const fn plugin_call_ms_max() -> u64 {
+pub(super) const fn plugin_wait_ms_max() -> u64 {
+    1000
+}
+
+pub(super) const fn plugin_instances_max() -> usize {
+    4
+}
+
+pub(super) const fn plugin_waiting_max() -> usize {
+    10_000
+}
+
+pub(super) const fn plugin_recycle_calls() -> u64 {
+    1_000_000
+}
+
+pub(super) const fn plugin_quarantine_failures() -> u32 {
     5
+}
+
+pub(super) const fn plugin_quarantine_window_ms() -> u64 {
+    10_000
+}
+
+pub(super) const fn plugin_quarantine_ms_min() -> u64 {
+    1_000
+}
+
+pub(super) const fn plugin_quarantine_ms_max() -> u64 {
+    60_000
 }
 
 pub(super) const fn plugin_memory_bytes_max() -> usize {
@@ -62,6 +90,9 @@ impl Default for Auth {
             leeway_seconds: 30,
             audiences: Vec::new(),
             issuers: Vec::new(),
+            when_all_abstain: super::AllAbstain::Deny,
+            verdict_ms_max: 300_000,
+            denial_ms_max: 5_000,
         }
     }
 }

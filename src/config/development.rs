@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Config, OnFailure, Plugin, Secret};
+use super::{Config, Plugin, Secret};
 
 const KEY_FILE: &str = "development.key";
 const KEY_BYTES: usize = 32;
@@ -45,13 +45,8 @@ fn sample_policy() -> Plugin {
         "types": ["text", "image", "video", "audio", "file", "location"],
     });
     Plugin {
-        name: "message-policy".to_owned(),
-        component: "bundled:message-policy".to_owned(),
-        on_failure: OnFailure::Closed,
-        call_ms_max: super::defaults::plugin_call_ms_max(),
-        memory_bytes_max: super::defaults::plugin_memory_bytes_max(),
-        log_lines_per_second_max: super::defaults::plugin_log_lines_per_second_max(),
         config: config.as_object().cloned().unwrap_or_default(),
+        ..Plugin::new("message-policy", "bundled:message-policy")
     }
 }
 

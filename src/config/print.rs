@@ -6,7 +6,7 @@
 use toml::{Table, Value};
 
 use super::schema::{Kind, Shape, schema};
-use super::{Algorithm, Config, JoinPolicy, Key, OnFailure, Plugin, RoomClass};
+use super::{Algorithm, Config, JoinPolicy, Key, Plugin, RoomClass};
 
 const WIDTH: usize = 110;
 
@@ -157,16 +157,7 @@ fn example(path: &str) -> Option<Value> {
             join: JoinPolicy::Members,
         })
         .ok(),
-        "plugins" => Value::try_from(Plugin {
-            name: "house-rules".to_owned(),
-            component: "plugins/house-rules.wasm".to_owned(),
-            on_failure: OnFailure::Closed,
-            call_ms_max: super::defaults::plugin_call_ms_max(),
-            memory_bytes_max: super::defaults::plugin_memory_bytes_max(),
-            log_lines_per_second_max: super::defaults::plugin_log_lines_per_second_max(),
-            config: serde_json::Map::new(),
-        })
-        .ok(),
+        "plugins" => Value::try_from(Plugin::new("house-rules", "plugins/house-rules.wasm")).ok(),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use super::{Config, Key};
 
 /// What `component` may begin with instead of being a path, and the components that come with the server.
 const BUNDLED_PREFIX: &str = "bundled:";
-const BUNDLED: [&str; 1] = ["message-policy"];
+const BUNDLED: [&str; 2] = ["message-policy", "room-acl"];
 
 /// What the rules judge.
 pub(super) struct Judged<'a> {
@@ -151,6 +151,9 @@ fn judge_plugins(judged: &Judged<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn component_fault(component: &str) -> Option<(String, Option<String>)> {
+    if component == super::BUILTIN_JWT {
+        return None;
+    }
     if let Some(name) = component.strip_prefix(BUNDLED_PREFIX) {
         let known = BUNDLED.map(|known| format!("{BUNDLED_PREFIX}{known}"));
         if BUNDLED.contains(&name) {

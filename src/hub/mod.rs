@@ -108,6 +108,11 @@ impl Hub {
         }
     }
 
+    /// From here on other bounds hold.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// What was done since the last call.
     pub fn take_stats(&mut self) -> Stats {
         std::mem::take(&mut self.stats)

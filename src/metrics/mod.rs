@@ -42,12 +42,24 @@ pub const CLOSED_BY_CLIENT: &str = "client";
 pub const CLOSED_BY_NETWORK: &str = "network";
 
 /// Results of authentication.
-pub const AUTHENTICATION_RESULTS: [&str; 6] =
-    ["ok", "expired", "malformed", "unknown_key", "bad_signature", "bad_claims"];
+pub const AUTHENTICATION_RESULTS: [&str; 9] = [
+    "ok",
+    "expired",
+    "malformed",
+    "unknown_key",
+    "bad_signature",
+    "bad_claims",
+    "denied",
+    "policy_unavailable",
+    "anonymous",
+];
+
+/// Results of putting another configuration into force.
+pub const RELOAD_RESULTS: [&str; 2] = ["ok", "refused"];
 
 /// Why a handshake is refused.
-pub const HANDSHAKE_REFUSALS: [&str; 7] =
-    ["not_websocket", "version", "key", "subprotocol", "origin", "token", "draining"];
+pub const HANDSHAKE_REFUSALS: [&str; 8] =
+    ["not_websocket", "version", "key", "subprotocol", "origin", "token", "policy", "draining"];
 
 static METADATA: Metadata<'static> = Metadata::new("stentor", Level::INFO, None);
 
@@ -84,6 +96,12 @@ pub struct Metrics {
     pub messages_stored: Counter,
     /// Receivers of one event on one shard.
     pub fanout_recipients: Histogram,
+    /// Configurations that were to be put into force while the server ran, by result.
+    pub reloads: ByName,
+    /// Questions about rights that a remembered verdict answered.
+    pub verdict_hits: Counter,
+    /// Questions about rights that plugins had to be asked.
+    pub verdict_misses: Counter,
     /// What reaches receivers.
     pub delivery: DeliveryMetrics,
     /// What is kept.
@@ -135,6 +153,14 @@ impl Metrics {
             .build_recorder();
         let new = Register(&recorder);
         new.info();
+        let verdicts = |result| {
+            let labels = vec![Label::from_static_parts("result", result)];
+            new.labelled_counter(
+                "stentor_authorize_cache_total",
+                "Questions about rights in rooms, by whether a remembered verdict answered them.",
+                labels,
+            )
+        };
         Ok(Arc::new(Self {
             connections: new.gauge("stentor_connections", Unit::Count, "Open connections."),
             connections_opened: new.counter(
@@ -173,6 +199,13 @@ impl Metrics {
                 Unit::Count,
                 "Live connections that an event is for, per shard.",
             ),
+            reloads: new.by_name(
+                ("stentor_reloads_total", "result"),
+                "Configurations that were to be put into force while the server ran, by result.",
+                RELOAD_RESULTS,
+            ),
+            verdict_hits: verdicts("hit"),
+            verdict_misses: verdicts("miss"),
             delivery: DeliveryMetrics::new(&new),
             store: StoreMetrics::new(&new),
             recorder,

@@ -201,83 +201,72 @@ impl PluginMetrics {
 impl Metrics {
     /// Handles for a plugin that has some hooks. The series of hooks that it has not are never exposed.
     pub fn plugin(&self, plugin: &str, hooks: &[GuestHook]) -> PluginMetrics {
-        let new = Register(&self.recorder);
-        let labels = |more: Option<(&'static str, &'static str)>| {
-            let mut labels = vec![Label::new("plugin", plugin.to_owned())];
-            labels.extend(more.map(|(name, value)| Label::from_static_parts(name, value)));
-            labels
-        };
-        let of_hook = |hook: GuestHook, more: Option<(&'static str, &'static str)>| {
-            let mut labels = labels(Some(("hook", hook.name())));
-            labels.extend(more.map(|(name, value)| Label::from_static_parts(name, value)));
-            labels
-        };
-        let calls = |hook: GuestHook| {
-            PluginOutcome::ALL.map(|outcome| {
-                if !hooks.contains(&hook) {
-                    return Counter::noop();
-                }
-                let labels = of_hook(hook, Some(("outcome", outcome.name())));
-                new.labelled_counter(
-                    "stentor_plugin_calls_total",
-                    "Questions to plugins, by what became of them.",
-                    labels,
-                )
-            })
-        };
-        let duration = |hook: GuestHook| {
-            if !hooks.contains(&hook) {
-                return Histogram::noop();
-            }
-            new.labelled_histogram(
-                "stentor_plugin_call_duration_seconds",
-                "Time of one call, with all copying and, for hooks that may wait, all waiting.",
-                of_hook(hook, None),
-            )
-        };
+        let series = Series { new: Register(&self.recorder), plugin };
         PluginMetrics {
-            calls: GuestHook::ALL.map(calls),
-            durations: GuestHook::ALL.map(duration),
+            calls: GuestHook::ALL.map(|hook| PluginOutcome::ALL.map(|outcome| series.calls(hooks, hook, outcome))),
+            durations: GuestHook::ALL.map(|hook| series.duration(hooks, hook)),
             traps: TrapKind::ALL.map(|kind| {
-                let labels = labels(Some(("kind", kind.name())));
-                new.labelled_counter("stentor_plugin_traps_total", "Traps of plugins, by kind.", labels)
+                let labels = series.labels(&[("kind", kind.name())]);
+                series.new.labelled_counter("stentor_plugin_traps_total", "Traps of plugins, by kind.", labels)
             }),
             recycled: RecycleReason::ALL.map(|reason| {
-                let labels = labels(Some(("reason", reason.name())));
-                new.labelled_counter(
-                    "stentor_plugin_instances_recycled_total",
-                    "Healthy instances of plugins that were replaced, by why.",
-                    labels,
-                )
+                let labels = series.labels(&[("reason", reason.name())]);
+                let help = "Healthy instances of plugins that were replaced, by why.";
+                series.new.labelled_counter("stentor_plugin_instances_recycled_total", help, labels)
             }),
-            instances: new.labelled_gauge(
-                "stentor_plugin_instances",
-                Unit::Count,
-                "Instances of plugins that live.",
-                labels(None),
-            ),
-            quarantined: new.labelled_gauge(
+            instances: series.gauge("stentor_plugin_instances", Unit::Count, "Instances of plugins that live."),
+            quarantined: series.gauge(
                 "stentor_plugin_quarantined",
                 Unit::Count,
                 "Whether a plugin is in quarantine: 0 or 1.",
-                labels(None),
             ),
-            quarantines: new.labelled_counter(
-                "stentor_plugin_quarantines_total",
-                "Times that plugins went into quarantine.",
-                labels(None),
-            ),
-            memory_bytes: new.labelled_gauge(
+            quarantines: series.counter("stentor_plugin_quarantines_total", "Times that plugins went into quarantine."),
+            memory_bytes: series.gauge(
                 "stentor_plugin_memory_bytes",
                 Unit::Bytes,
                 "Bytes of the largest memory that an instance of a plugin has had.",
-                labels(None),
             ),
-            log_lines_suppressed: new.labelled_counter(
+            log_lines_suppressed: series.counter(
                 "stentor_plugin_log_lines_suppressed_total",
                 "Log lines of plugins that were over their budget.",
-                labels(None),
             ),
         }
+    }
+}
+
+/// Registers the series of one plugin.
+struct Series<'a> {
+    new: Register<'a>,
+    plugin: &'a str,
+}
+
+impl Series<'_> {
+    fn labels(&self, more: &[(&'static str, &'static str)]) -> Vec<Label> {
+        let plugin = Label::new("plugin", self.plugin.to_owned());
+        std::iter::once(plugin).chain(more.iter().map(|(name, value)| Label::from_static_parts(name, value))).collect()
+    }
+
+    fn calls(&self, hooks: &[GuestHook], hook: GuestHook, outcome: PluginOutcome) -> Counter {
+        if !hooks.contains(&hook) {
+            return Counter::noop();
+        }
+        let labels = self.labels(&[("hook", hook.name()), ("outcome", outcome.name())]);
+        self.new.labelled_counter("stentor_plugin_calls_total", "Questions to plugins, by what became of them.", labels)
+    }
+
+    fn duration(&self, hooks: &[GuestHook], hook: GuestHook) -> Histogram {
+        if !hooks.contains(&hook) {
+            return Histogram::noop();
+        }
+        let help = "Time of one call, with all copying and, for hooks that may wait, all waiting.";
+        self.new.labelled_histogram("stentor_plugin_call_duration_seconds", help, self.labels(&[("hook", hook.name())]))
+    }
+
+    fn gauge(&self, name: &'static str, unit: Unit, help: &'static str) -> Gauge {
+        self.new.labelled_gauge(name, unit, help, self.labels(&[]))
+    }
+
+    fn counter(&self, name: &'static str, help: &'static str) -> Counter {
+        self.new.labelled_counter(name, help, self.labels(&[]))
     }
 }

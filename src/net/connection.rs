@@ -102,7 +102,7 @@ impl Reader {
     /// Decodes what was read before. Returns whether more may be read.
     fn decode_left(&mut self, shard: &mut Shard) -> bool {
         loop {
-            if shard.relay.is_waiting(self.key) {
+            if shard.is_waiting(self.key) {
                 return false;
             }
             if shard.resume(self.key) {
@@ -121,7 +121,7 @@ impl Reader {
             left = Vec::new();
         }
         self.left = left;
-        !shard.relay.is_waiting(self.key)
+        !shard.is_waiting(self.key)
     }
 
     /// Reads once. Returns whether there may be more: not at the end of the stream.
@@ -161,7 +161,7 @@ impl Reader {
             if self.deaf || self.closed {
                 return data.len();
             }
-            if shard.relay.is_waiting(self.key) {
+            if shard.is_waiting(self.key) {
                 return used;
             }
             let Some(rest) = data.get_mut(used..).filter(|rest| !rest.is_empty()) else { return used };

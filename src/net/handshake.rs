@@ -11,13 +11,16 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Method, Request, StatusCode, Version};
 use ipnet::IpNet;
+use parking_lot::RwLock;
 use sha1::{Digest as _, Sha1};
+use tokio::sync::oneshot;
 
 use super::accept::{Admission, Admissions};
 use super::address;
 use super::frame::Limits;
+use crate::ids::ConnectionId;
 use crate::metrics::Metrics;
-use crate::policy::{Authenticator, Identity};
+use crate::policy::{Attribute, Auth, AuthError, Credentials, Identity};
 use crate::relay::wall_clock;
 use crate::session::Opening;
 use crate::wire::request::{AuthOptions, auth_options};
@@ -29,14 +32,24 @@ const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Before a token that is offered as a subprotocol.
 const BEARER: &str = "bearer.";
 
-/// What the handshake needs to know.
+/// What the handshake needs to know, as long as the server lives.
 pub struct Gate {
-    /// Judges tokens.
-    pub authenticator: Arc<Authenticator>,
+    /// What the configuration in force says.
+    pub rules: RwLock<Arc<Rules>>,
     /// Where refusals are counted.
     pub metrics: Arc<Metrics>,
     /// Counts connections.
     pub admissions: Arc<Admissions>,
+    /// Set when the server stops.
+    pub draining: AtomicBool,
+    /// The demo page, in development.
+    pub demo: Option<super::Demo>,
+}
+
+/// What a configuration says of handshakes.
+pub struct Rules {
+    /// Says who a client is.
+    pub auth: Arc<Auth>,
     /// Origins a browser may come from.
     pub allowed_origins: Vec<String>,
     /// Whether `?token=` is a way to authenticate.
@@ -49,13 +62,9 @@ pub struct Gate {
     pub handshake_max: std::time::Duration,
     /// Bytes of a handshake's head.
     pub handshake_bytes_max: usize,
-    /// Set when the server stops.
-    pub draining: AtomicBool,
-    /// The demo page, in development.
-    pub demo: Option<super::Demo>,
 }
 
-impl Gate {
+impl Rules {
     pub(super) fn frame_limits(&self) -> Limits {
         let bound = |value: usize| if value == 0 { usize::MAX } else { value };
         Limits { message_bytes_max: bound(self.message_limits.0), message_fragments_max: bound(self.message_limits.1) }
@@ -69,6 +78,8 @@ pub(super) struct Upgrade {
     /// Whether the client offered our subprotocol.
     pub(super) subprotocol: bool,
     pub(super) identity: Option<Identity>,
+    /// Headers that plugins will want to see, if it is nobody yet.
+    headers: Vec<Attribute>,
     pub(super) options: Result<AuthOptions, Refusal>,
     pub(super) address: IpAddr,
     /// None if there is no room for it, so that it is to be told and closed.
@@ -82,6 +93,7 @@ impl Upgrade {
         Opening {
             address: self.address,
             identity: self.identity,
+            headers: self.headers,
             options: self.options,
             over_capacity: self.admission.is_none(),
             admission: Box::new((self.admission, load)),
@@ -170,11 +182,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl Gate {
+    /// What the configuration in force says.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read())
+    }
+
     /// Lets a request in, or says why not.
-    pub(super) fn check<B>(self: &Arc<Self>, request: &Request<B>, peer: IpAddr) -> Result<Upgrade, Refused> {
+    pub(super) async fn check<B>(&self, rules: &Rules, request: &Request<B>, peer: IpAddr) -> Result<Upgrade, Refused> {
         let accept = accept_key(request)?;
         let headers = request.headers();
-        if !headers.get_all(header::ORIGIN).iter().all(|origin| self.is_allowed_origin(origin.as_bytes())) {
+        if !headers.get_all(header::ORIGIN).iter().all(|origin| rules.is_allowed_origin(origin.as_bytes())) {
             return Err(refused(StatusCode::FORBIDDEN, "origin", "this origin may not connect"));
         }
         let (subprotocol, offered_token) = subprotocols(headers)?;
@@ -182,15 +199,22 @@ impl Gate {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is stopping"));
         }
         let query: Vec<_> = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).collect();
-        let query_token = query.iter().find(|(name, _)| self.query_token && name == "token").map(|(_, token)| &**token);
+        let query_token =
+            query.iter().find(|(name, _)| rules.query_token && name == "token").map(|(_, token)| &**token);
         let token = bearer(headers).or(offered_token).or(query_token);
-        let identity = token.map(|token| self.authenticate(token)).transpose()?;
-        let address = address::client(peer, headers, &self.trusted_proxies);
+        let address = address::client(peer, headers, &rules.trusted_proxies);
+        let credentials = Credentials {
+            token: token.map(str::to_owned),
+            address: address.to_string(),
+            headers: rules.wanted_headers(headers),
+        };
+        let (identity, headers) = self.identify(&rules.auth, credentials).await?;
         let admission = self.admissions.admit(address);
         Ok(Upgrade {
             accept,
             subprotocol,
             identity,
+            headers,
             options: auth_options(query.iter().map(|(name, value)| (&**name, &**value))),
             address,
             admission,
@@ -198,11 +222,57 @@ impl Gate {
         })
     }
 
-    fn authenticate(&self, token: &str) -> Result<Identity, Refused> {
-        self.authenticator.authenticate(token, wall_clock()).map_err(|error| {
-            self.metrics.authentications.count(error.name());
-            refused(StatusCode::UNAUTHORIZED, "token", "the token is not acceptable")
+    /// Who a client is. Nobody yet, if it brought nothing to be judged by; then its headers are kept for when it does.
+    async fn identify(
+        &self,
+        auth: &Arc<Auth>,
+        credentials: Credentials,
+    ) -> Result<(Option<Identity>, Vec<Attribute>), Refused> {
+        let now = wall_clock();
+        let at_once = match credentials.token.as_deref() {
+            Some(token) => auth.authenticate_now(token, false, now),
+            None if credentials.headers.is_empty() => return Ok((None, Vec::new())),
+            None => None,
+        };
+        let headers = credentials.headers.clone();
+        let result = match at_once {
+            Some(result) => result,
+            None => {
+                let (reply, answer) = oneshot::channel();
+                auth.authenticate(ConnectionId(0), credentials, now, move |result| {
+                    // Whoever asked is gone.
+                    let _unheard = reply.send(result);
+                });
+                answer.await.unwrap_or(Err(AuthError::Anonymous))
+            }
+        };
+        let error = match result {
+            Ok(identity) => return Ok((Some(identity), Vec::new())),
+            Err(AuthError::Anonymous) => return Ok((None, headers)),
+            Err(error) => error,
+        };
+        self.metrics.authentications.count(error.name());
+        Err(match error {
+            AuthError::Unavailable { .. } => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "policy", "who you are cannot be found out now")
+            }
+            _ => refused(StatusCode::UNAUTHORIZED, "token", "the token is not acceptable"),
         })
+    }
+}
+
+impl Rules {
+    /// The headers that plugins want to see, of which a client may send each several times.
+    fn wanted_headers(&self, headers: &HeaderMap) -> Vec<Attribute> {
+        let mut wanted: Vec<Attribute> = Vec::new();
+        for name in self.auth.headers() {
+            if wanted.iter().any(|known| &*known.name == name) {
+                continue;
+            }
+            let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            wanted.extend(texts.map(|value| Attribute { name: name.into(), value: value.into() }));
+        }
+        wanted
     }
 
     fn is_allowed_origin(&self, origin: &[u8]) -> bool {

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::handshake::{Gate, Refused, Upgrade};
+use super::handshake::{Gate, Refused, Rules, Upgrade};
 use crate::wire::SUBPROTOCOL;
 
 /// Headers of a handshake.
@@ -29,19 +29,22 @@ pub(super) struct Upgraded {
     pub(super) upgrade: Upgrade,
     /// What the client sent behind its handshake.
     pub(super) left: Vec<u8>,
+    /// Bounds on its messages.
+    pub(super) frame_limits: super::frame::Limits,
 }
 
 /// Speaks HTTP with a client until it has its handshake, or its answer.
 pub(super) async fn handshake(gate: &Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> Option<Upgraded> {
-    let deadline = Instant::now() + gate.handshake_max;
+    let rules = gate.rules();
+    let deadline = Instant::now() + rules.handshake_max;
     // A client that says nothing yet costs no HTTP buffers: those are made when there is something to read.
     tokio::time::timeout_at(deadline, stream.readable()).await.ok()?.ok()?;
     let upgraded: Rc<RefCell<Option<Upgrade>>> = Rc::default();
     let service = service_fn(|request| {
         let upgraded = Rc::clone(&upgraded);
-        let gate = Arc::clone(gate);
+        let (gate, rules) = (Arc::clone(gate), Arc::clone(&rules));
         async move {
-            let mut response = answer(&gate, request, peer, &upgraded).await;
+            let mut response = answer((&gate, &rules), request, peer, &upgraded).await;
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // One answer and no more: this listener is for connections of another kind.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -51,19 +54,20 @@ pub(super) async fn handshake(gate: &Arc<Gate>, stream: TcpStream, peer: SocketA
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(gate.handshake_max)
-        .max_buf_size(gate.handshake_bytes_max)
+        .header_read_timeout(rules.handshake_max)
+        .max_buf_size(rules.handshake_bytes_max)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .without_shutdown();
     // The time bounds the whole handshake, also one that trickles in behind its headers.
     let parts = tokio::time::timeout_at(deadline, connection).await.ok()?.ok()?;
     let upgrade = upgraded.borrow_mut().take()?;
-    Some(Upgraded { stream: parts.io.into_inner(), upgrade, left: parts.read_buf.to_vec() })
+    let frame_limits = rules.frame_limits();
+    Some(Upgraded { stream: parts.io.into_inner(), upgrade, left: parts.read_buf.to_vec(), frame_limits })
 }
 
 async fn answer(
-    gate: &Arc<Gate>,
+    (gate, rules): (&Gate, &Rules),
     request: Request<Incoming>,
     peer: SocketAddr,
     upgraded: &RefCell<Option<Upgrade>>,
@@ -76,7 +80,7 @@ async fn answer(
     if !is_websocket_path {
         return text(StatusCode::NOT_FOUND, "not found");
     }
-    match gate.check(&request, peer.ip()) {
+    match gate.check(rules, &request, peer.ip()).await {
         Ok(upgrade) => {
             let response = switching(&upgrade);
             *upgraded.borrow_mut() = Some(upgrade);

@@ -16,5 +16,5 @@ mod shard;
 pub use accept::{Acceptor, Admissions, bind};
 pub use admin::{Admin, Readiness};
 pub use demo::{Demo, DemoToken};
-pub use handshake::Gate;
+pub use handshake::{Gate, Rules};
 pub use shard::{Inbox, run as run_shard};

@@ -20,7 +20,7 @@ use super::handshake::Gate;
 use super::{connection, http};
 use crate::hub::Progress;
 use crate::relay::Mail;
-use crate::session::Shard;
+use crate::session::{Reload, Shard};
 
 /// Mail that is taken at once, before connections get their turn.
 const MAIL_PER_TURN: usize = 128;
@@ -36,6 +36,8 @@ pub struct Inbox {
     pub mail: mpsc::UnboundedReceiver<Mail>,
     /// Set when the server begins to stop.
     pub drain: watch::Receiver<bool>,
+    /// Configurations that come into force while it runs.
+    pub reloads: mpsc::Receiver<Reload>,
     /// When everybody must be gone, counted from the beginning of the stop.
     pub drain_max: Duration,
     /// Changes whenever it is time to look at what is due.
@@ -51,13 +53,13 @@ pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let shard = Rc::new(RefCell::new(shard));
-        let Inbox { sockets, mail, drain, drain_max, clock } = inbox;
+        let Inbox { sockets, mail, reloads, drain, drain_max, clock } = inbox;
         tokio::task::spawn_local(take_sockets(Rc::clone(&shard), sockets, Arc::clone(&gate)));
         tokio::task::spawn_local(take_mail(Rc::clone(&shard), mail));
+        tokio::task::spawn_local(take_reloads(Rc::clone(&shard), reloads));
         tokio::task::spawn_local(flush(Rc::clone(&shard)));
         tokio::task::spawn_local(sweep_on_time(Rc::clone(&shard), clock));
         until_drained(&shard, drain, drain_max, &gate.admissions).await;
-        shard.borrow_mut().relay.retire();
         shard.borrow_mut().relay.report();
     });
     Ok(())
@@ -83,7 +85,7 @@ async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
     drop(handshake);
     let echo = upgraded.upgrade.echo;
     let key = shard.borrow_mut().open(upgraded.stream, upgraded.upgrade.opening(load));
-    tokio::task::spawn_local(connection::run(Rc::clone(&shard), key, upgraded.left, gate.frame_limits(), echo));
+    tokio::task::spawn_local(connection::run(Rc::clone(&shard), key, upgraded.left, upgraded.frame_limits, echo));
 }
 
 async fn take_mail(shard: Rc<RefCell<Shard>>, mut mailbox: mpsc::UnboundedReceiver<Mail>) {
@@ -91,10 +93,16 @@ async fn take_mail(shard: Rc<RefCell<Shard>>, mut mailbox: mpsc::UnboundedReceiv
     while mailbox.recv_many(&mut batch, MAIL_PER_TURN).await > 0 {
         {
             let mut shard = shard.borrow_mut();
-            batch.drain(..).for_each(|mail| shard.relay.receive(mail));
+            batch.drain(..).for_each(|mail| shard.receive(mail));
         }
         // Connections and flushes get their turn, however much mail there is.
         tokio::task::yield_now().await;
+    }
+}
+
+async fn take_reloads(shard: Rc<RefCell<Shard>>, mut reloads: mpsc::Receiver<Reload>) {
+    while let Some(reload) = reloads.recv().await {
+        shard.borrow_mut().reload(reload);
     }
 }
 

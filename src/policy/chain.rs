@@ -2,29 +2,26 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::bindings::exports::stentor::plugin::lifecycle::Interest;
-use super::bindings::exports::stentor::plugin::message_filter::Verdict;
-use super::bindings::stentor::plugin::types::{PayloadResult, Rejection};
-use super::engine::Plugin;
-use super::instance::{Failure, Instance, trap_name};
+use super::bindings::filter::exports::stentor::plugin::message_filter::Verdict;
+use super::bindings::filter::stentor::plugin::types::{PayloadResult, Rejection};
+use super::builder::{Builder, Slot};
+use super::instance::{CONFIGURE_MAX, Instance};
+use super::plugin::{Fault, Manifest, Plugin, printable};
+use super::quarantine::Admission;
 use crate::config::OnFailure;
 use crate::ids::{ConnectionId, ShardId};
-use crate::metrics::{GuestHook, Metrics, PluginMetrics, PluginOutcome};
+use crate::metrics::{GuestHook, PluginOutcome, RecycleReason};
 use crate::wire::JSON_DEPTH_MAX;
 use crate::wire::decode::deeper_than;
 
 /// Longest code and message of a rejection that are passed on, in bytes; the rest is cut.
 const REJECTION_CODE_BYTES_MAX: usize = 64;
 const REJECTION_MESSAGE_BYTES_MAX: usize = 500;
-
-/// How long a plugin that cannot be instantiated is left alone, at first and at most: each attempt holds up its shard.
-const REVIVAL_WAIT_MIN: Duration = Duration::from_millis(100);
-const REVIVAL_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Longest body that a plugin may put in a message's place, in bytes.
 const REPLACEMENT_BYTES_MAX: usize = 256 << 10;
@@ -87,36 +84,44 @@ pub enum Filtered {
 
 struct Link {
     plugin: Arc<Plugin>,
-    /// Dropped after any failure and made again for the next call.
+    manifest: Arc<Manifest>,
+    /// Dropped after any failure; the spare takes its place.
     instance: Option<Instance>,
-    /// After a failure to make one: when to try again, and how long to wait after the next failure.
-    retry: Option<(Instant, Duration)>,
-    metrics: PluginMetrics,
+    spare: Arc<Slot>,
+    builder: Builder,
+    ticks_max: u64,
 }
 
 /// The filters of one shard.
 pub struct Chain {
     links: Vec<Link>,
-    shard: u32,
-    shards: u32,
+    /// Which of so many shards this is, as instances are told.
+    shard: (u32, u32),
     /// Where bodies are written, kept from call to call.
     scratch: Vec<u8>,
 }
 
 impl Chain {
-    pub(super) fn new(plugins: &[Arc<Plugin>], shard: ShardId, shards: u32, metrics: &Metrics) -> Self {
-        let link = |plugin: &Arc<Plugin>| Link {
-            plugin: Arc::clone(plugin),
-            instance: None,
-            retry: None,
-            metrics: metrics.plugin(&plugin.name, &[GuestHook::Filter]),
-        };
-        let mut chain =
-            Self { links: plugins.iter().map(link).collect(), shard: u32::from(shard.0), shards, scratch: Vec::new() };
-        for link in &mut chain.links {
-            link.revive(chain.shard, chain.shards);
-        }
-        chain
+    /// A chain with an instance of each plugin, and a spare.
+    pub(super) fn new(plugins: &[Arc<Plugin>], builder: &Builder, shard: ShardId, shards: u16) -> Self {
+        let place = (u32::from(shard.0), u32::from(shards));
+        let links = plugins.iter().map(|plugin| {
+            let mut link = Link {
+                plugin: Arc::clone(plugin),
+                manifest: plugin.manifest(),
+                instance: None,
+                spare: Arc::default(),
+                builder: builder.clone(),
+                ticks_max: plugin.clock.ticks(plugin.call_max),
+            };
+            match Instance::new(plugin, place, CONFIGURE_MAX) {
+                Ok((instance, _)) => link.instance = Some(instance),
+                Err(failure) => plugin.stillborn(failure.kind()),
+            }
+            link.order_spare(place);
+            link
+        });
+        Self { links: links.collect(), shard: place, scratch: Vec::new() }
     }
 
     /// Whether there is nobody to ask.
@@ -130,30 +135,22 @@ impl Chain {
         for link in &mut self.links {
             body.write(&mut self.scratch);
             let Ok(text) = std::str::from_utf8(&self.scratch) else { continue };
-            if !link.wants(question, text.len()) {
+            if !link.manifest.wants(question.event, Some(question.room), text.len()) {
                 continue;
             }
-            match link.ask(question, text, (self.shard, self.shards)) {
-                Ok(Verdict::Accept) => {}
-                Ok(Verdict::Discard) => return Filtered::Discarded,
-                Ok(Verdict::Reject(rejection)) => return link.rejected(rejection),
-                Ok(Verdict::Replace(payload)) => match Replacement::parse(&payload, body.message_type.is_some()) {
-                    Some(replacement) => {
-                        replaced = true;
-                        body.message_type = replacement.message_type.map(Cow::Owned);
-                        body.content = Cow::Owned(replacement.content);
-                    }
-                    None => {
-                        link.fail("bad_replacement", PluginOutcome::Error);
-                        if link.plugin.on_failure == OnFailure::Closed {
-                            return Filtered::Unavailable { plugin: Arc::clone(&link.plugin.name) };
-                        }
-                    }
-                },
-                Err(()) if link.plugin.on_failure == OnFailure::Closed => {
+            match link.ask(question, text, body.message_type.is_some(), self.shard) {
+                Some(Said::Accept) => {}
+                Some(Said::Discard) => return Filtered::Discarded,
+                Some(Said::Reject(rejection)) => return link.rejected(&rejection),
+                Some(Said::Replace(replacement)) => {
+                    replaced = true;
+                    body.message_type = replacement.message_type.map(Cow::Owned);
+                    body.content = Cow::Owned(replacement.content);
+                }
+                None if link.plugin.on_failure(GuestHook::Filter) == OnFailure::Closed => {
                     return Filtered::Unavailable { plugin: Arc::clone(&link.plugin.name) };
                 }
-                Err(()) => {}
+                None => {}
             }
         }
         if !replaced {
@@ -161,99 +158,125 @@ impl Chain {
         }
         Filtered::Replaced { message_type: body.message_type.map(Cow::into_owned), content: body.content.into_owned() }
     }
+}
 
-    /// Lets all instances end in good order.
-    pub fn retire(&mut self) {
+impl Drop for Chain {
+    /// Instances end in good order, but not on the thread that no longer needs them.
+    fn drop(&mut self) {
         for link in &mut self.links {
-            if let Some(instance) = link.instance.take() {
-                instance.retire();
+            for instance in [link.instance.take(), link.spare.take()].into_iter().flatten() {
+                link.builder.retire(instance);
             }
         }
     }
 }
 
+/// What a filter said, checked.
+enum Said {
+    Accept,
+    Discard,
+    Reject(Rejection),
+    Replace(Replacement),
+}
+
 impl Link {
-    /// Whether the plugin asked to be asked.
-    fn wants(&self, question: &Question<'_>, body_bytes: usize) -> bool {
-        let interests = &self.plugin.manifest.interests;
-        let matches = |interest: &Interest| {
-            (interest.events.is_empty() || interest.events.iter().any(|event| event == question.event))
-                && (interest.rooms.is_empty()
-                    || interest.rooms.iter().any(|pattern| crate::ids::pattern_matches(pattern, question.room)))
-                && (interest.max_payload_bytes == 0 || body_bytes <= interest.max_payload_bytes as usize)
-        };
-        interests.is_empty() || interests.iter().any(matches)
+    fn order_spare(&self, (index, count): (u32, u32)) {
+        self.spare.order(&self.builder, &self.plugin, index, count);
     }
 
-    fn revive(&mut self, shard: u32, shards: u32) {
-        let now = Instant::now();
-        let wait = match self.retry {
-            Some((at, _)) if now < at => return,
-            Some((_, wait)) => wait,
-            None => REVIVAL_WAIT_MIN,
-        };
-        self.retry = Some((now + wait, (wait * 2).min(REVIVAL_WAIT_MAX)));
-        match Instance::new(&self.plugin, shard, shards) {
-            Ok(instance) => {
-                self.instance = Some(instance);
-                self.retry = None;
-            }
-            Err(Failure::Call(error)) => {
-                tracing::error!(plugin = %self.plugin.name, kind = trap_name(&error), "plugin cannot be instantiated");
-            }
-            Err(Failure::Configuration(error)) => {
-                tracing::error!(plugin = %self.plugin.name, path = ?error.path, "plugin refuses the configuration that it had accepted");
+    /// An instance made here and now, if that takes no longer than a call may. A guest that starts slowly is made elsewhere.
+    fn make_quickly(&self, shard: (u32, u32)) -> Option<Instance> {
+        if !self.plugin.starts_quickly() {
+            return None;
+        }
+        match Instance::new(&self.plugin, shard, self.plugin.call_max) {
+            Ok((instance, _)) => Some(instance),
+            Err(failure) => {
+                self.plugin.started_in(CONFIGURE_MAX);
+                self.plugin.stillborn(failure.kind());
+                None
             }
         }
     }
 
-    /// One call. A failed one is counted and logged here; its instance is gone.
-    fn ask(&mut self, question: &Question<'_>, body: &str, (shard, shards): (u32, u32)) -> Result<Verdict, ()> {
+    /// One call. One that is not made, or fails, is counted and logged here; a broken instance is gone.
+    fn ask(&mut self, question: &Question<'_>, body: &str, typed: bool, shard: (u32, u32)) -> Option<Said> {
+        let admission = self.plugin.quarantine.admit();
+        if admission == Admission::Refused {
+            self.plugin.metrics.count(GuestHook::Filter, PluginOutcome::Quarantined);
+            return None;
+        }
         if self.instance.is_none() {
-            self.revive(shard, shards);
+            self.instance = self.spare.take().or_else(|| self.make_quickly(shard));
+            self.order_spare(shard);
         }
         let Some(instance) = &mut self.instance else {
-            self.metrics.count(GuestHook::Filter, PluginOutcome::Error);
-            return Err(());
+            self.plugin.overloaded(GuestHook::Filter, admission);
+            return None;
         };
         let began = Instant::now();
-        let answer = instance.filter(question, body, self.plugin.call_ticks_max);
-        self.metrics.record_duration(GuestHook::Filter, began.elapsed());
-        match answer {
-            Ok(verdict) => {
-                self.metrics.count(
-                    GuestHook::Filter,
-                    match &verdict {
-                        Verdict::Reject(_) => PluginOutcome::Deny,
-                        Verdict::Accept | Verdict::Replace(_) | Verdict::Discard => PluginOutcome::Allow,
-                    },
-                );
-                Ok(verdict)
-            }
-            Err(error) => {
-                let kind = trap_name(&error);
-                self.fail(kind, if kind == "deadline" { PluginOutcome::CpuTimeout } else { PluginOutcome::Trap });
-                Err(())
-            }
-        }
-    }
-
-    fn fail(&mut self, kind: &'static str, outcome: PluginOutcome) {
-        self.metrics.count(GuestHook::Filter, outcome);
-        self.instance = None;
-        tracing::warn!(plugin = %self.plugin.name, hook = "filter", kind, "plugin failed; its instance is dropped");
-    }
-
-    fn rejected(&self, rejection: Rejection) -> Filtered {
-        let cut = |text: String, bytes_max: usize| {
-            let printable: String = text.chars().filter(|character| !character.is_control()).collect();
-            printable.get(..printable.floor_char_boundary(bytes_max)).unwrap_or_default().to_owned()
+        let answer = instance.filter(question, body, self.ticks_max);
+        self.plugin.metrics.record_duration(GuestHook::Filter, began.elapsed());
+        let fault = match answer {
+            Ok(verdict) => match Said::check(verdict, typed) {
+                Some(said) => {
+                    let outcome =
+                        if matches!(said, Said::Reject(_)) { PluginOutcome::Deny } else { PluginOutcome::Allow };
+                    self.plugin.answered(GuestHook::Filter, outcome, admission);
+                    self.recycle(shard);
+                    return Some(said);
+                }
+                None => Fault::Error,
+            },
+            Err(error) => Fault::of(&error),
         };
+        self.plugin.failed(GuestHook::Filter, fault, admission);
+        if let Some(broken) = self.instance.take() {
+            self.builder.bury(broken);
+        }
+        self.instance = self.spare.take();
+        self.order_spare(shard);
+        None
+    }
+
+    /// Puts the spare in the place of an instance that has had its time. It serves on as long as there is no spare.
+    fn recycle(&mut self, shard: (u32, u32)) {
+        let Some(instance) = &self.instance else { return };
+        let memory_bytes = instance.memory_bytes();
+        let reason = if instance.calls >= self.plugin.recycle_calls {
+            RecycleReason::Calls
+        } else if memory_bytes > self.plugin.recycle_bytes {
+            RecycleReason::Memory
+        } else {
+            return;
+        };
+        self.plugin.saw_memory(memory_bytes);
+        if let Some(spare) = self.spare.take()
+            && let Some(old) = self.instance.replace(spare)
+        {
+            self.plugin.metrics.count_recycled(reason);
+            self.builder.retire(old);
+        }
+        self.order_spare(shard);
+    }
+
+    fn rejected(&self, rejection: &Rejection) -> Filtered {
         Filtered::Rejected {
             plugin: Arc::clone(&self.plugin.name),
-            code: cut(rejection.code, REJECTION_CODE_BYTES_MAX),
-            message: cut(rejection.message, REJECTION_MESSAGE_BYTES_MAX),
+            code: printable(&rejection.code, REJECTION_CODE_BYTES_MAX),
+            message: printable(&rejection.message, REJECTION_MESSAGE_BYTES_MAX),
         }
+    }
+}
+
+impl Said {
+    fn check(verdict: Verdict, typed: bool) -> Option<Self> {
+        Some(match verdict {
+            Verdict::Accept => Self::Accept,
+            Verdict::Discard => Self::Discard,
+            Verdict::Reject(rejection) => Self::Reject(rejection),
+            Verdict::Replace(payload) => Self::Replace(Replacement::parse(&payload, typed)?),
+        })
     }
 }
 

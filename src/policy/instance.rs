@@ -1,140 +1,83 @@
-//! One live instance of a plugin: a store of its own, its limits, and the host functions it may call.
+//! One live instance of a message filter: a store of its own, called on the calling thread.
 //!
 //! A failed call leaves a store that nothing more can be asked of, so whoever sees a failure drops the instance.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::{ResourceLimiter, Store, Trap};
+use wasmtime::Store;
 
-use super::bindings::MessageFilterPlugin;
-use super::bindings::exports::stentor::plugin::lifecycle::{Config, ConfigError, Manifest};
-use super::bindings::exports::stentor::plugin::message_filter::Verdict;
-use super::bindings::stentor::plugin::types::PayloadParam;
-use super::bindings::stentor::plugin::{log, types};
+use super::bindings::filter::MessageFilterPlugin;
+use super::bindings::filter::exports::stentor::plugin::lifecycle;
+use super::bindings::filter::exports::stentor::plugin::message_filter::Verdict;
+use super::bindings::filter::stentor::plugin::types::PayloadParam;
 use super::chain::Question;
-use super::engine::{Clock, LogBudget, Plugin};
+use super::host::Host;
+use super::plugin::{Fault, Interest, Manifest, Plugin, World};
 
 /// Bytes that a guest may hand to the host in one call.
-const HOST_CALL_BYTES_MAX: usize = 1 << 20;
-
-/// Entries of all a guest's tables together.
-const TABLE_ENTRIES_MAX: usize = 100_000;
-
-/// Lines that one call may log, whatever the plugin's budget.
-const LOG_LINES_PER_CALL_MAX: u32 = 10;
-
-/// Longest log line of a guest, in bytes; the rest is cut.
-const LOG_LINE_BYTES_MAX: usize = 1024;
+pub(super) const HOST_CALL_BYTES_MAX: usize = 1 << 20;
 
 /// Time for instantiation and `configure`: guests of interpreted languages are slow to start.
-const CONFIGURE_MAX: Duration = Duration::from_secs(2);
+pub(super) const CONFIGURE_MAX: Duration = Duration::from_secs(2);
 
 /// Time for `retire`.
-const RETIRE_MAX: Duration = Duration::from_millis(10);
+pub(super) const RETIRE_MAX: Duration = Duration::from_millis(10);
 
-/// What host functions need to know of the guest that calls them.
-pub(super) struct Host {
-    plugin: Arc<str>,
-    clock: Clock,
-    log_budget: Arc<LogBudget>,
-    log_lines_left: u32,
-    limits: MemoryLimits,
-}
-
-/// Bounds what all memories and tables of a store take together.
-struct MemoryLimits {
-    memory_bytes: usize,
-    memory_bytes_max: usize,
-    table_entries: usize,
-}
-
-impl ResourceLimiter for MemoryLimits {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        let allowed = total <= self.memory_bytes_max;
-        if allowed {
-            self.memory_bytes = total;
-        }
-        Ok(allowed)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.table_entries.saturating_add(desired.saturating_sub(current));
-        let allowed = total <= TABLE_ENTRIES_MAX;
-        if allowed {
-            self.table_entries = total;
-        }
-        Ok(allowed)
-    }
-}
-
-impl types::Host for Host {}
-
-impl log::Host for Host {
-    fn enabled(&mut self, level: log::Level) -> bool {
-        match level {
-            log::Level::Trace => tracing::enabled!(tracing::Level::TRACE),
-            log::Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
-            log::Level::Info => tracing::enabled!(tracing::Level::INFO),
-            log::Level::Warn => tracing::enabled!(tracing::Level::WARN),
-            log::Level::Error => tracing::enabled!(tracing::Level::ERROR),
-        }
-    }
-
-    fn write(&mut self, level: log::Level, message: String) {
-        if self.log_lines_left == 0 {
-            return;
-        }
-        self.log_lines_left -= 1;
-        let Some(suppressed) = self.log_budget.take() else { return };
-        let plugin = &*self.plugin;
-        let message = message.get(..message.floor_char_boundary(LOG_LINE_BYTES_MAX)).unwrap_or_default();
-        // Written with its escapes, so that a guest can forge no line and no colour.
-        match level {
-            log::Level::Trace => tracing::trace!(plugin, suppressed, guest = ?message, "plugin says"),
-            log::Level::Debug => tracing::debug!(plugin, suppressed, guest = ?message, "plugin says"),
-            log::Level::Info => tracing::info!(plugin, suppressed, guest = ?message, "plugin says"),
-            log::Level::Warn => tracing::warn!(plugin, suppressed, guest = ?message, "plugin says"),
-            log::Level::Error => tracing::error!(plugin, suppressed, guest = ?message, "plugin says"),
-        }
-    }
-}
-
-/// Why there is no instance, or no answer.
+/// Why there is no instance.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The plugin does not accept its configuration.
-    Configuration(ConfigError),
+    Configuration {
+        /// JSON pointer to the value, empty for the whole.
+        path: String,
+        message: String,
+    },
     /// A trap, a deadline, a limit, an answer that is none.
     Call(wasmtime::Error),
+}
+
+impl Failure {
+    /// What it was, in a word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Configuration { .. } => "configuration",
+            Self::Call(error) => Fault::of(error).name(),
+        }
+    }
 }
 
 /// One live instance.
 pub(super) struct Instance {
     store: Store<Host>,
     guest: MessageFilterPlugin,
-    pub(super) manifest: Manifest,
+    plugin: Arc<Plugin>,
+    pub(super) calls: u64,
 }
 
 impl Instance {
-    /// Instantiates and configures.
-    pub(super) fn new(plugin: &Plugin, index: u32, count: u32) -> Result<Self, Failure> {
-        let host = Host {
-            plugin: Arc::clone(&plugin.name),
-            clock: plugin.clock,
-            log_budget: Arc::clone(&plugin.log_budget),
-            log_lines_left: LOG_LINES_PER_CALL_MAX,
-            limits: MemoryLimits { memory_bytes: 0, memory_bytes_max: plugin.memory_bytes_max, table_entries: 0 },
+    /// Instantiates and configures, in so much time. `index` and `count` say which instance this is.
+    pub(super) fn new(
+        plugin: &Arc<Plugin>,
+        (index, count): (u32, u32),
+        time_max: Duration,
+    ) -> Result<(Self, Manifest), Failure> {
+        let began = Instant::now();
+        let World::Filter(pre) = &plugin.world else {
+            return Err(Failure::Call(wasmtime::Error::msg("not a message filter")));
         };
+        let host = Host::new(Arc::clone(&plugin.name), Arc::clone(&plugin.log_budget), plugin.memory_bytes_max);
         let mut store = Store::new(&plugin.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.set_epoch_deadline(plugin.clock.ticks(CONFIGURE_MAX));
-        let guest = plugin.pre.instantiate(&mut store).map_err(Failure::Call)?;
-        let config = Config { json: &plugin.config_json, instance_index: index, instance_count: count };
+        store.set_epoch_deadline(plugin.clock.ticks(time_max));
+        let guest = pre.instantiate(&mut store).map_err(Failure::Call)?;
+        let config = lifecycle::Config { json: &plugin.config_json, instance_index: index, instance_count: count };
         let answer = guest.stentor_plugin_lifecycle().call_configure(&mut store, config).map_err(Failure::Call)?;
-        Ok(Self { store, guest, manifest: answer.map_err(Failure::Configuration)? })
+        let manifest = answer.map_err(|error| Failure::Configuration { path: error.path, message: error.message })?;
+        plugin.metrics.instances.increment(1.0);
+        plugin.started_in(began.elapsed());
+        Ok((Self { store, guest, plugin: Arc::clone(plugin), calls: 0 }, manifest.into()))
     }
 
     /// Asks what is to become of a message.
@@ -144,8 +87,9 @@ impl Instance {
         body: &str,
         ticks_max: u64,
     ) -> Result<Verdict, wasmtime::Error> {
+        self.calls += 1;
         self.store.set_epoch_deadline(ticks_max);
-        self.store.data_mut().log_lines_left = LOG_LINES_PER_CALL_MAX;
+        self.store.data_mut().begin_call(0);
         let body = PayloadParam::Text(body);
         let filter = self.guest.stentor_plugin_message_filter();
         filter.call_filter(
@@ -158,24 +102,37 @@ impl Instance {
         )
     }
 
+    /// Bytes of all its memories.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().limits.memory_bytes
+    }
+
     /// Lets a healthy instance end.
     pub(super) fn retire(mut self) {
-        let deadline = self.store.data().clock.ticks(RETIRE_MAX);
-        self.store.set_epoch_deadline(deadline);
+        self.store.set_epoch_deadline(self.plugin.clock.ticks(RETIRE_MAX));
         if let Err(error) = self.guest.stentor_plugin_lifecycle().call_retire(&mut self.store) {
-            tracing::warn!(plugin = %self.store.data().plugin, error = %trap_name(&error), "plugin failed while it was being retired");
+            tracing::warn!(plugin = %self.plugin.name, kind = Fault::of(&error).name(), "plugin failed while it was being retired");
         }
     }
 }
 
-/// What kind of failure it was, in a word or two: for logs and metrics, and free of the guest's own words.
-pub(super) fn trap_name(error: &wasmtime::Error) -> &'static str {
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => "deadline",
-        Some(Trap::UnreachableCodeReached) => "unreachable",
-        Some(Trap::StackOverflow) => "stack_overflow",
-        Some(Trap::MemoryOutOfBounds) => "memory_out_of_bounds",
-        Some(_) => "trap",
-        None => "error",
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.plugin.metrics.instances.decrement(1.0);
+    }
+}
+
+impl From<lifecycle::Manifest> for Manifest {
+    fn from(manifest: lifecycle::Manifest) -> Self {
+        let interest = |interest: lifecycle::Interest| Interest {
+            events: interest.events,
+            rooms: interest.rooms,
+            payload_bytes_max: interest.max_payload_bytes as usize,
+        };
+        Self {
+            name: manifest.name,
+            version: manifest.version,
+            interests: manifest.interests.into_iter().map(interest).collect(),
+        }
     }
 }

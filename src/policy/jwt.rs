@@ -9,21 +9,13 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use super::identity::{Identity, attributes};
 use crate::config;
 use crate::ids::{UserId, check_id};
 use crate::message::Timestamp;
 
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
-
-/// Who a token speaks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub user: UserId,
-    /// When the token stops speaking.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// Why a token is not accepted. The client is told no more than whether it expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -145,6 +137,11 @@ impl Authenticator {
         Err(error)
     }
 
+    pub fn refresh_may_help(&self, _token: &str) -> bool {
+        false
+    }
+    pub async fn refreshed(&self, _token: &str) {}
+
     fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
         validation.validate_exp = false;
@@ -175,7 +172,8 @@ impl Authenticator {
         }
         let user = claims.get(&self.user_claim).and_then(Value::as_str).ok_or(TokenError::Claims)?;
         check_id(user).map_err(|_| TokenError::Claims)?;
-        Ok(Identity { user: UserId::parse(user).map_err(|_| TokenError::Claims)?, expires_at })
+        let attributes = attributes(claims, &self.user_claim, &[]).map_err(|_| TokenError::Claims)?;
+        Ok(Identity { user: UserId::parse(user).map_err(|_| TokenError::Claims)?, expires_at, attributes })
     }
 }
 

@@ -1,17 +1,35 @@
-//! Policy: who a token says someone is, and what plugins say of a message.
+//! Policy: who a connection is, what it may do, and what plugins say of a message.
 //!
-//! Plugins are WebAssembly components, called inline on the shard that a request came in on: one instance per plugin
-//! and shard, reused from call to call, dropped after any failure. This is the only place that names wasmtime or
-//! jsonwebtoken. It must not know rooms, connections or the store: it gets texts and answers with a verdict.
+//! Plugins are WebAssembly components of two worlds. Message filters (`chain`) never wait: they are called inline on the
+//! shard that a request came in on, one instance per plugin and shard. Auth plugins (`auth`, `pool`) may take their time:
+//! they are called on threads of their own, and the answer comes back by a call. Whatever a guest does, its instance is
+//! dropped after any failure, what fails too often is left alone for a while (`quarantine`), and making or ending an
+//! instance never happens on a shard (`builder`).
+//!
+//! This is the only place that names wasmtime or jsonwebtoken. It must not know connections or the store: it gets texts
+//! and answers with a verdict.
 
+mod auth;
 mod bindings;
+mod builder;
 mod chain;
 mod engine;
+mod host;
+mod identity;
 mod instance;
 mod jwt;
+mod load;
+mod plugin;
+mod policies;
+mod pool;
+mod precompiled;
+mod quarantine;
 mod signing;
 
+pub use auth::{Action, Auth, AuthError, Credentials, Decision, Denial, Forget, NotAllowed, Who};
 pub use chain::{Body, Chain, Filtered, Question};
-pub use engine::{LoadError, Plugins, check};
-pub use jwt::{Authenticator, Identity, KeyError, TokenError};
+pub use identity::{Attribute, Identity};
+pub use jwt::{Authenticator, KeyError, TokenError};
+pub use load::LoadError;
+pub use policies::{Generation, Policies, check};
 pub use signing::{SigningError, sign};

@@ -3,13 +3,17 @@
 //! Until all rooms have answered, whatever is published in those that have is held back, so that the client sees
 //! `auth-success` first, then what it missed, then what is new.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::rights::{Purpose, Right, Then};
 use super::{Asked, Errand, Peer, Pending, Relay, Ticket, Waiting};
 use crate::ids::{ConnectionId, ConnectionKey, RoomId};
 use crate::message::Timestamp;
-use crate::policy::Identity;
+use crate::policy::{Action, Identity};
 use crate::store::{Answer, Entry, MembershipChange, Op};
 use crate::wire::dialect::Push;
 use crate::wire::encode::{self, AuthSuccess, Origin, RoomHead, RoomJoined, ServerInfo};
@@ -60,6 +64,8 @@ impl Relay {
             let peer = Peer {
                 connection,
                 user: user.clone(),
+                attributes: Arc::clone(&arrival.identity.attributes),
+                verdicts: None,
                 device: arrival.options.device.clone(),
                 session: self.ids.session(),
                 dialect: arrival.options.encoding.dialect,
@@ -74,6 +80,9 @@ impl Relay {
             // the list that is about to be asked for.
             self.users.entry(user.clone()).or_default().push(key);
             self.hub.set_encoding(key, arrival.options.encoding);
+        } else if let Some(peer) = self.peers.get_mut(key) {
+            peer.attributes = Arc::clone(&arrival.identity.attributes);
+            peer.verdicts = None;
         }
         self.hub.hold(key);
         let op = if arrival.renewal { Op::RoomsOf { user } } else { Op::Arrive { user } };
@@ -93,9 +102,42 @@ impl Relay {
         };
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.counted = true;
-        let (user, live) = (peer.user.clone(), peer.attach);
+        let live = peer.attach;
         rooms.truncate(self.settings.rooms_per_connection_max);
-        let mut since: std::collections::HashMap<RoomId, Since> = arrival.since.into_iter().collect();
+        let history = arrival.since.iter().map(|(room, _)| (Action::History, room));
+        let questions = rooms.iter().map(|room| (Action::Join, room)).chain(history);
+        let unknown: Vec<(Action, RoomId)> = questions
+            .filter(|(action, room)| live && self.auth.is_asked(*action, room))
+            .map(|(action, room)| (action, room.clone()))
+            .collect();
+        if unknown.is_empty() {
+            self.enter_rooms(asked, arrival, rooms, Vec::new());
+        } else {
+            let then = Then::Arrive { arrival: Box::new(arrival), rooms, later: Vec::new() };
+            self.ask_rights(asked, unknown, then);
+        }
+    }
+
+    /// The connection becomes live in those of its user's rooms that it may be in.
+    /// Memberships that began since the list was made come after it.
+    pub(super) fn enter_rooms(
+        &mut self,
+        asked: Asked,
+        arrival: Arrival,
+        mut rooms: Vec<RoomId>,
+        later: Vec<MembershipChange>,
+    ) {
+        let key = asked.key;
+        let refused = |relay: &Self, action, room: &RoomId| matches!(relay.right(key, action, room), Right::Refused(_));
+        let kept_out: Vec<RoomId> = rooms.extract_if(.., |room| refused(self, Action::Join, room)).collect();
+        // A renewed token may allow less than the one before.
+        for room in &kept_out {
+            self.end_live(key, room);
+        }
+        let mut since: HashMap<RoomId, Since> =
+            arrival.since.into_iter().filter(|(room, _)| !refused(self, Action::History, room)).collect();
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (user, live) = (peer.user.clone(), peer.attach);
         // Whoever only renews its token missed nothing.
         if arrival.renewal {
             since.clear();
@@ -111,7 +153,7 @@ impl Relay {
             rooms: rooms.iter().map(attaching).collect(),
             outstanding: rooms.len(),
             recovers,
-            later: Vec::new(),
+            later,
         };
         peer.pending = Some(Box::new(Pending { asked, waiting: Waiting::Attach(Box::new(attachment)) }));
         if rooms.is_empty() {
@@ -200,6 +242,14 @@ impl Relay {
                 attachment.later.push(change.clone());
                 return;
             }
+            Some(Waiting::Rights(then)) => match &mut **then {
+                Then::Arrive { later, .. } => {
+                    later.push(change.clone());
+                    return;
+                }
+                Then::Join { room, .. } if *room == change.room => return,
+                _ => {}
+            },
             // A connection that is just asking to join this room gets its answer, and needs no push.
             Some(waiting) if waiting.joins(&change.room) => return,
             _ => {}
@@ -207,6 +257,15 @@ impl Relay {
         if live || !room_left {
             return;
         }
+        match self.right(key, Action::Join, &change.room) {
+            Right::Refused(_) => return,
+            Right::Unknown => {
+                let questions = vec![(Action::Join, change.room.clone())];
+                return self.ask_chain(key, questions, Purpose::Follow(change.clone()));
+            }
+            Right::Granted | Right::NotAsked => {}
+        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         peer.outstanding += 1;
         let ticket = Ticket { shard: self.shard, key, errand: Errand::Follow { room: change.room.clone() } };
         let op = Op::Attach { room: change.room.clone(), user: change.user.clone(), since: None, live: true };

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
+use super::rights::{Right, Then};
 use super::{Asked, Relay, Waiting};
 use crate::ids::RoomId;
+use crate::policy::Action;
 use crate::store::{Answer, JoinRefusal, Op};
 use crate::wire::Refusal;
 use crate::wire::encode::{self, Origin, RoomHead, RoomJoined};
@@ -17,6 +19,24 @@ impl Relay {
             let refusal = Refusal::join("limit", "this connection is live in as many conversations as are allowed");
             self.refuse(&asked, Some(&room), &refusal);
             return;
+        }
+        let mut since = since;
+        let mut unknown = Vec::new();
+        match self.right(asked.key, Action::Join, &room) {
+            Right::Refused(why) => return self.refuse_right(&asked, Action::Join, &room, why),
+            Right::Unknown => unknown.push((Action::Join, room.clone())),
+            Right::Granted | Right::NotAsked => {}
+        }
+        if since.is_some() {
+            match self.right(asked.key, Action::History, &room) {
+                // Whoever may not read what was said joins without it.
+                Right::Refused(_) => since = None,
+                Right::Unknown => unknown.push((Action::History, room.clone())),
+                Right::Granted | Right::NotAsked => {}
+            }
+        }
+        if !unknown.is_empty() {
+            return self.ask_rights(asked, unknown, Then::Join { room, since });
         }
         let op = Op::Reserve { user, room: room.clone() };
         self.ask(asked, Waiting::Reserve { room, since }, op);

@@ -1,14 +1,17 @@
 //! What shards send each other.
 //!
 //! A shard's mailbox needs no bound of its own: a connection has at most one request under way, so what is in a mailbox
-//! is bounded by the connections there are and the rooms each may be live in.
+//! is bounded by the connections there are and the rooms each may be live in; and a plugin may have verdicts forgotten
+//! only a few times in a call.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::Ticket;
+use super::rights::Purpose;
 use crate::ids::{ConnectionKey, RoomId, ShardId};
+use crate::policy::{Action, AuthError, Decision, Identity};
 use crate::store::{Answer, MembershipChange, Op};
 use crate::wire::Frame;
 
@@ -44,6 +47,28 @@ pub enum Mail {
     },
     /// A membership that began or ended.
     Change(MembershipChange),
+    /// What the auth chain says of rights that a connection of the receiver's asked for.
+    Judged(Box<Judgement>),
+    /// What the auth chain says of who a connection of the receiver's is.
+    Identified {
+        /// Which connection.
+        key: ConnectionKey,
+        /// Who it is, or why it is nobody.
+        result: Box<Result<Identity, AuthError>>,
+    },
+    /// Answers about a user's rights are to be forgotten; everybody's, if the name is empty.
+    Forget(Box<str>),
+}
+
+/// Answers of the auth chain.
+#[derive(Debug)]
+pub struct Judgement {
+    pub(super) key: ConnectionKey,
+    pub(super) purpose: Purpose,
+    /// The configuration, and how often answers had been forgotten, when it was asked.
+    pub(super) generation: u64,
+    pub(super) forgets: u64,
+    pub(super) decisions: Vec<(Action, RoomId, Decision)>,
 }
 
 /// The way to every shard.
@@ -71,8 +96,15 @@ impl Mailboxes {
         (0..self.count()).map(ShardId).filter(move |shard| *shard != but)
     }
 
+    /// Lets every shard forget a user's verdicts, or with an empty name everybody's.
+    pub fn forget(&self, user: &str) {
+        for shard in (0..self.count()).map(ShardId) {
+            self.send(shard, Mail::Forget(user.into()));
+        }
+    }
+
     /// Sends. A shard that has stopped gets nothing any more, which is what stopping means.
-    pub(super) fn send(&self, shard: ShardId, mail: Mail) {
+    pub fn send(&self, shard: ShardId, mail: Mail) {
         if let Some(mailbox) = self.0.get(usize::from(shard.0)) {
             let _stopped = mailbox.send(mail);
         }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::rights::{Right, Then};
 use super::{Asked, Relay, Waiting, wall_clock};
 use crate::ids::{MessageId, RoomId, UserId};
 use crate::message::Seq;
-use crate::policy::{Body, Filtered, Question};
+use crate::policy::{Action, Body, Filtered, Question};
 use crate::store::{Answer, Draft, Op, Receipt, Revision};
 use crate::wire::encode::MessageAck;
 use crate::wire::request::{Edit, Send};
@@ -30,6 +31,22 @@ pub(super) struct Stopped {
     attempt: Attempt,
     /// What its sender is told; nothing, if it is to believe that all is well.
     refusal: Option<Refusal>,
+}
+
+/// An edit under way.
+pub(super) struct Editing {
+    room: RoomId,
+    message_id: MessageId,
+    /// Kept if it may be made again with the right to edit what others wrote.
+    again: Option<Box<Attempt>>,
+}
+
+/// A deletion under way.
+pub(super) struct Deleting {
+    room: RoomId,
+    message_id: MessageId,
+    /// Whether it was made with the right to delete what others wrote.
+    any_author: bool,
 }
 
 enum Change {
@@ -71,7 +88,7 @@ impl Relay {
 
     fn attempt(&mut self, asked: Asked, attempt: Attempt) {
         if self.hub.is_live(asked.key, &attempt.room) {
-            self.filter(asked, attempt);
+            self.allowed_attempt(asked, attempt);
             return;
         }
         let op = Op::IsMember { room: attempt.room.clone(), user: attempt.user.clone() };
@@ -80,16 +97,31 @@ impl Relay {
 
     pub(super) fn membership_known(&mut self, asked: Asked, attempt: Attempt, answer: &Answer) {
         if matches!(answer, Answer::Member) {
-            self.filter(asked, attempt);
+            self.allowed_attempt(asked, attempt);
         } else {
             self.refuse_answer(&asked, &attempt.room, answer);
         }
     }
 
+    /// Goes on with what may be sent. An edit is somebody's own, or is asked about when it turns out not to be.
+    pub(super) fn allowed_attempt(&mut self, asked: Asked, attempt: Attempt) {
+        if let Change::New { .. } = attempt.change {
+            match self.right(asked.key, Action::Send, &attempt.room) {
+                Right::Refused(why) => return self.refuse_right(&asked, Action::Send, &attempt.room, why),
+                Right::Unknown => {
+                    let questions = vec![(Action::Send, attempt.room.clone())];
+                    return self.ask_rights(asked, questions, Then::Attempt(Box::new(attempt)));
+                }
+                Right::Granted | Right::NotAsked => {}
+            }
+        }
+        self.filter(asked, attempt);
+    }
+
     /// Asks the plugins, once, on the shard where the message came in.
     fn filter(&mut self, asked: Asked, mut attempt: Attempt) {
         if self.chain.is_empty() {
-            self.store_attempt(asked, attempt);
+            self.store_attempt(asked, attempt, false);
             return;
         }
         let (event, body) = match &attempt.change {
@@ -112,10 +144,10 @@ impl Relay {
         let connection = self.connection_id(asked.key);
         let question = Question { connection, subject: attempt.user.as_str(), room: attempt.room.as_str(), event };
         match self.chain.filter(&question, body) {
-            Filtered::Accepted => self.store_attempt(asked, attempt),
+            Filtered::Accepted => self.store_attempt(asked, attempt, false),
             Filtered::Replaced { message_type, content } => {
                 attempt.change.replace(message_type, shared(&content));
-                self.store_attempt(asked, attempt);
+                self.store_attempt(asked, attempt, false);
             }
             Filtered::Rejected { plugin, code, message } => {
                 let refusal = Refusal {
@@ -127,9 +159,7 @@ impl Relay {
             }
             Filtered::Discarded => self.stop(asked, Stopped { attempt, refusal: None }),
             Filtered::Unavailable { plugin } => {
-                let message = "a plugin that must decide this has failed";
-                let refusal = Refusal { plugin: Some(plugin), ..Refusal::new(ErrorCode::PolicyUnavailable, message) };
-                self.stop(asked, Stopped { attempt, refusal: Some(refusal) });
+                self.stop(asked, Stopped { attempt, refusal: Some(Refusal::policy_unavailable(plugin)) });
             }
         }
     }
@@ -166,7 +196,8 @@ impl Relay {
         }
     }
 
-    fn store_attempt(&mut self, asked: Asked, attempt: Attempt) {
+    /// Stores it. With `any_author` an edit may be of what somebody else wrote.
+    pub(super) fn store_attempt(&mut self, asked: Asked, attempt: Attempt, any_author: bool) {
         let Attempt { room, user, change } = attempt;
         match change {
             Change::New { draft, no_echo } => {
@@ -174,8 +205,17 @@ impl Relay {
                 self.ask_except(asked, waiting, Op::Append { room, user, draft }, no_echo);
             }
             Change::Edit(revision) => {
-                let waiting = Waiting::Edit { room: room.clone(), message_id: revision.message_id.clone() };
-                self.ask(asked, waiting, Op::Edit { room, user, revision });
+                let (any_author, again) = match self.right(asked.key, Action::Edit, &room) {
+                    Right::Granted => (true, None),
+                    Right::Unknown if !any_author => {
+                        let change = Change::Edit(revision.clone());
+                        (false, Some(Box::new(Attempt { room: room.clone(), user: user.clone(), change })))
+                    }
+                    _ => (any_author, None),
+                };
+                let waiting =
+                    Waiting::Edit(Editing { room: room.clone(), message_id: revision.message_id.clone(), again });
+                self.ask(asked, waiting, Op::Edit { room, user, revision, any_author });
             }
         }
     }
@@ -217,26 +257,51 @@ impl Relay {
         self.acknowledge(asked, room, temp_id, &receipt);
     }
 
-    pub(super) fn edited(&mut self, asked: &Asked, room: &RoomId, message_id: &MessageId, answer: &Answer) {
-        match answer {
-            Answer::Edited { version, seq } => {
-                self.ok(asked, &Done { message_id, version: Some(*version), seq: Some(*seq) });
+    pub(super) fn edited(&mut self, asked: Asked, editing: Editing, answer: &Answer) {
+        let Editing { room, message_id, again } = editing;
+        match (answer, self.right(asked.key, Action::Edit, &room)) {
+            (Answer::Edited { version, seq }, _) => {
+                self.ok(&asked, &Done { message_id: &message_id, version: Some(*version), seq: Some(*seq) });
             }
-            _ => self.refuse_answer(asked, room, answer),
+            (Answer::Forbidden, Right::Refused(why)) => self.refuse_right(&asked, Action::Edit, &room, why),
+            (Answer::Forbidden, _) if let Some(attempt) = again => {
+                self.ask_rights(asked, vec![(Action::Edit, room)], Then::Store(attempt));
+            }
+            _ => self.refuse_answer(&asked, &room, answer),
         }
     }
 
     pub(super) fn delete(&mut self, asked: Asked, room: RoomId, message_id: MessageId) {
-        let Some(user) = self.user(asked.key).cloned() else { return };
-        let op = Op::Delete { room: room.clone(), user, message_id: message_id.clone() };
-        self.ask(asked, Waiting::Delete { room, message_id }, op);
+        let any_author = matches!(self.right(asked.key, Action::Delete, &room), Right::Granted);
+        self.delete_as(asked, room, message_id, any_author);
     }
 
-    pub(super) fn deleted(&mut self, asked: &Asked, room: &RoomId, message_id: &MessageId, answer: &Answer) {
-        match answer {
-            Answer::Deleted { seq } => self.ok(asked, &Done { message_id, version: None, seq: Some(*seq) }),
-            _ => self.refuse_answer(asked, room, answer),
+    /// With `any_author` it may be what somebody else wrote.
+    pub(super) fn delete_as(&mut self, asked: Asked, room: RoomId, message_id: MessageId, any_author: bool) {
+        let Some(user) = self.user(asked.key).cloned() else { return };
+        let op = Op::Delete { room: room.clone(), user, message_id: message_id.clone(), any_author };
+        self.ask(asked, Waiting::Delete(Deleting { room, message_id, any_author }), op);
+    }
+
+    pub(super) fn deleted(&mut self, asked: Asked, deleting: Deleting, answer: &Answer) {
+        let Deleting { room, message_id, any_author } = deleting;
+        match (answer, self.right(asked.key, Action::Delete, &room)) {
+            (Answer::Deleted { seq }, _) => {
+                self.ok(&asked, &Done { message_id: &message_id, version: None, seq: Some(*seq) });
+            }
+            (Answer::Forbidden, Right::Refused(why)) => self.refuse_right(&asked, Action::Delete, &room, why),
+            (Answer::Forbidden, Right::Unknown) if !any_author => {
+                let questions = vec![(Action::Delete, room.clone())];
+                self.ask_rights(asked, questions, Then::Delete { room, message_id });
+            }
+            _ => self.refuse_answer(&asked, &room, answer),
         }
+    }
+}
+
+impl Attempt {
+    pub(super) fn room(&self) -> &RoomId {
+        &self.room
     }
 }
 

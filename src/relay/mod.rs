@@ -15,6 +15,7 @@ mod mail;
 mod messages;
 mod peer;
 mod read;
+mod rights;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use crate::hub::{self, Hub};
 use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
-use crate::policy::Chain;
+use crate::policy::{Action, Auth, Chain, Decision, Who};
 use crate::store::{Answer, MembershipChange, Op, Outcome, Partition, owner_of};
 use crate::wire::encode::{self, LimitsInfo};
 use crate::wire::request::Request;
@@ -61,6 +62,11 @@ pub struct Relay {
     pub hub: Hub,
     store: Partition,
     chain: Chain,
+    auth: Arc<Auth>,
+    /// What the auth chain has just said, while the request goes on that asked for it.
+    judged: Vec<(Action, RoomId, Decision)>,
+    /// How often verdicts were forgotten.
+    forgets: u64,
     mailboxes: Mailboxes,
     metrics: Arc<Metrics>,
     ids: IdSource,
@@ -82,12 +88,26 @@ pub struct Parts {
     pub hub: hub::Limits,
     /// This shard's part of the store.
     pub store: Partition,
-    /// This shard's plugins.
+    /// This shard's message filters.
     pub chain: Chain,
+    /// The auth chain.
+    pub auth: Arc<Auth>,
     /// The way to the other shards.
     pub mailboxes: Mailboxes,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
+}
+
+/// What a new configuration changes.
+pub struct Reload {
+    /// From the configuration.
+    pub settings: Arc<Settings>,
+    /// Bounds on delivery.
+    pub hub: hub::Limits,
+    /// This shard's message filters.
+    pub chain: Chain,
+    /// The auth chain.
+    pub auth: Arc<Auth>,
 }
 
 /// The time, as the protocol tells it.
@@ -105,6 +125,9 @@ impl Relay {
             hub: Hub::new(parts.hub),
             store: parts.store,
             chain: parts.chain,
+            auth: parts.auth,
+            judged: Vec::new(),
+            forgets: 0,
             mailboxes: parts.mailboxes,
             metrics: parts.metrics,
             ids: IdSource::default(),
@@ -265,16 +288,53 @@ impl Relay {
             Mail::Answer { ticket, answer } => {
                 let key = ticket.key;
                 self.answered(ticket, answer);
-                // An answer that comes at once finds the connection's task at work; only this one has to wake it.
-                if !self.is_waiting(key)
-                    && let Some(connection) = self.hub.connection(key)
-                {
-                    connection.wake();
-                }
+                self.wake_unless_waiting(key);
             }
             Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
             Mail::Change(change) => self.membership_changed(&change),
+            Mail::Judged(judgement) => {
+                let key = judgement.key;
+                self.judged(*judgement);
+                self.wake_unless_waiting(key);
+            }
+            Mail::Forget(user) => self.forget_verdicts(&user),
+            // The session takes these out: who someone is, is not for a verb to know.
+            Mail::Identified { .. } => {}
         }
+    }
+
+    /// Lets a connection's task go on, if its request is done. An answer that comes at once finds the task at work; one
+    /// that came by mail has to wake it.
+    fn wake_unless_waiting(&mut self, key: ConnectionKey) {
+        if !self.is_waiting(key)
+            && let Some(connection) = self.hub.connection(key)
+        {
+            connection.wake();
+        }
+    }
+
+    /// The way back to this shard, for whoever is asked something outside it.
+    pub fn address(&self) -> (Mailboxes, ShardId) {
+        (self.mailboxes.clone(), self.shard)
+    }
+
+    /// The auth chain.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
+    }
+
+    /// What plugins are told of a connection.
+    pub fn who(&self, key: ConnectionKey) -> Option<Who> {
+        let peer = self.peers.get(key)?;
+        Some(Who { connection: peer.connection, user: peer.user.clone(), attributes: Arc::clone(&peer.attributes) })
+    }
+
+    /// From here on another configuration is in force. Verdicts of the old one no longer hold.
+    pub fn reload(&mut self, reload: Reload) {
+        self.settings = reload.settings;
+        self.hub.set_limits(reload.hub);
+        self.chain = reload.chain;
+        self.auth = reload.auth;
     }
 
     /// The second half of whatever was asked for.
@@ -307,11 +367,11 @@ impl Relay {
             Waiting::Membership(attempt) => self.membership_known(asked, *attempt, &answer),
             Waiting::Recall(stopped) => self.recalled(&asked, &stopped, answer),
             Waiting::Append { room, temp_id } => self.appended(&asked, &room, temp_id.as_deref(), answer),
-            Waiting::Edit { room, message_id } => self.edited(&asked, &room, &message_id, &answer),
-            Waiting::Delete { room, message_id } => self.deleted(&asked, &room, &message_id, &answer),
+            Waiting::Edit(editing) => self.edited(asked, editing, &answer),
+            Waiting::Delete(deleting) => self.deleted(asked, deleting, &answer),
             Waiting::History { room } => self.messages_read(&asked, &room, answer),
             Waiting::OnlineUsers { room } => self.online_users_read(&asked, &room, answer),
-            Waiting::Attach(_) => {}
+            Waiting::Attach(_) | Waiting::Rights(_) => {}
         }
     }
 
@@ -425,11 +485,6 @@ impl Relay {
         let before = std::mem::replace(&mut self.reported_waiting, waiting);
         change(&metrics.delivery.outbox_bytes, before.0, waiting.0);
         change(&metrics.delivery.outbox_connections, before.1, waiting.1);
-    }
-
-    /// Lets the plugins end in good order.
-    pub fn retire(&mut self) {
-        self.chain.retire();
     }
 
     fn connection_id(&self, key: ConnectionKey) -> ConnectionId {

@@ -1,19 +1,26 @@
 //! What the relay knows of an authenticated connection.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::ids::{ConnectionId, ConnectionKey, DeviceId, MessageId, RoomId, UserId};
+use crate::ids::{ConnectionId, ConnectionKey, DeviceId, RoomId, UserId};
+use crate::policy::Attribute;
 use crate::wire::Dialect;
 use crate::wire::request::Since;
 
 use super::Asked;
 use super::attach::{Arrival, Attachment};
-use super::messages::{Attempt, Stopped};
+use super::messages::{Attempt, Deleting, Editing, Stopped};
+use super::rights::{Then, Verdicts};
 
 /// An authenticated connection.
 pub(super) struct Peer {
     pub(super) connection: ConnectionId,
     pub(super) user: UserId,
+    /// What is known of the user, for plugins.
+    pub(super) attributes: Arc<[Attribute]>,
+    /// What plugins said of the connection's rights.
+    pub(super) verdicts: Option<Box<Verdicts>>,
     pub(super) device: Option<DeviceId>,
     /// This connection's session, as the client knows it.
     pub(super) session: Box<str>,
@@ -65,6 +72,11 @@ impl Peers {
         }
     }
 
+    /// All that are there.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.by_slot.iter_mut().flatten().map(|(_, peer)| peer)
+    }
+
     pub(super) fn remove(&mut self, key: ConnectionKey) -> Option<Peer> {
         match self.by_slot.get_mut(key.slot as usize) {
             Some(place) if place.as_ref().is_some_and(|(generation, _)| *generation == key.generation) => {
@@ -90,6 +102,8 @@ pub(super) struct Pending {
 
 /// What a verb needs for its second half.
 pub(super) enum Waiting {
+    /// What the auth chain says of the rights that the request needs.
+    Rights(Box<Then>),
     /// `auth`: the user's rooms.
     Arrive(Box<Arrival>),
     /// `auth`: the heads of the user's rooms.
@@ -107,9 +121,9 @@ pub(super) enum Waiting {
     /// `send-message`.
     Append { room: RoomId, temp_id: Option<Box<str>> },
     /// `edit-message`.
-    Edit { room: RoomId, message_id: MessageId },
+    Edit(Editing),
     /// `delete-message`.
-    Delete { room: RoomId, message_id: MessageId },
+    Delete(Deleting),
     /// `history`.
     History { room: RoomId },
     /// `get-online-users`.

@@ -3,8 +3,10 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::rights::{Right, Then};
 use super::{Asked, Relay, Waiting};
 use crate::ids::{RoomId, UserId};
+use crate::policy::Action;
 use crate::store::{Answer, Op};
 use crate::wire::encode::{self, Origin};
 use crate::wire::request::Page;
@@ -12,6 +14,14 @@ use crate::wire::request::Page;
 impl Relay {
     pub(super) fn history(&mut self, asked: Asked, room: RoomId, page: Page) {
         let Some(user) = self.user(asked.key).cloned() else { return };
+        match self.right(asked.key, Action::History, &room) {
+            Right::Refused(why) => return self.refuse_right(&asked, Action::History, &room, why),
+            Right::Unknown => {
+                let questions = vec![(Action::History, room.clone())];
+                return self.ask_rights(asked, questions, Then::History { room, page });
+            }
+            Right::Granted | Right::NotAsked => {}
+        }
         let op = Op::History { room: room.clone(), user, page };
         self.ask(asked, Waiting::History { room }, op);
     }
@@ -38,6 +48,14 @@ impl Relay {
 
     pub(super) fn online_users(&mut self, asked: Asked, room: RoomId) {
         let Some(user) = self.user(asked.key).cloned() else { return };
+        match self.right(asked.key, Action::Presence, &room) {
+            Right::Refused(why) => return self.refuse_right(&asked, Action::Presence, &room, why),
+            Right::Unknown => {
+                let questions = vec![(Action::Presence, room.clone())];
+                return self.ask_rights(asked, questions, Then::OnlineUsers { room });
+            }
+            Right::Granted | Right::NotAsked => {}
+        }
         let op = Op::OnlineUsers { room: room.clone(), user };
         self.ask(asked, Waiting::OnlineUsers { room }, op);
     }

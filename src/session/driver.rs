@@ -7,12 +7,12 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use super::state::{Due, Permit, State};
-use super::{Opening, Session, Shard};
+use super::{Authenticating, Opening, Session, Shard};
 use crate::ids::{ConnectionId, ConnectionKey};
 use crate::message::Timestamp;
 use crate::metrics::{CLOSED_BY_CLIENT, CLOSED_BY_NETWORK};
-use crate::policy::{Identity, TokenError};
-use crate::relay::{Arrival, Asked, wall_clock};
+use crate::policy::{AuthError, Credentials, Identity, TokenError};
+use crate::relay::{Arrival, Asked, Mail, wall_clock};
 use crate::wire::decode::{Envelope, envelopes};
 use crate::wire::dialect::Push;
 use crate::wire::frame::{PING, close_frame, pong_frame};
@@ -33,6 +33,9 @@ impl Shard {
             key,
             connection,
             state: State::new(&self.settings.state, Instant::now()),
+            address: opening.address,
+            headers: opening.headers,
+            authenticating: None,
             rest: None,
             departed: false,
             leaves_at: None,
@@ -77,7 +80,7 @@ impl Shard {
             if closing {
                 return;
             }
-            if self.relay.is_waiting(key) {
+            if self.is_waiting(key) {
                 let rest = requests.rest();
                 if let Some(session) = self.session(key).filter(|_| !rest.is_empty()) {
                     session.rest = Some(rest.into());
@@ -239,22 +242,65 @@ impl Shard {
     }
 
     fn authenticate(&mut self, asked: Asked, auth: Auth<'_>) {
-        let renewal = self.session(asked.key).is_some_and(|session| session.state.is_authenticated());
-        match self.authenticator.authenticate(&auth.token, wall_clock()) {
+        let Some(session) = self.session(asked.key) else { return };
+        let (renewal, connection, address) = (session.state.is_authenticated(), session.connection, session.address);
+        let headers = session.headers.clone();
+        let key = asked.key;
+        let Auth { token, options, since, .. } = auth;
+        let pending = Authenticating { asked, options, since, renewal };
+        let chain = std::sync::Arc::clone(self.relay.auth());
+        let now = wall_clock();
+        if let Some(result) = chain.authenticate_now(&token, renewal, now) {
+            self.identified(pending, result);
+            return;
+        }
+        let (mailboxes, shard) = self.relay.address();
+        let reply = move |result| mailboxes.send(shard, Mail::Identified { key, result: Box::new(result) });
+        if let Some(session) = self.session(key) {
+            session.authenticating = Some(Box::new(pending));
+        }
+        match self.relay.who(key) {
+            Some(who) if renewal => chain.refresh(who, token.into_owned(), now, reply),
+            _ => {
+                let credentials =
+                    Credentials { token: Some(token.into_owned()), address: address.to_string(), headers };
+                chain.authenticate(connection, credentials, now, reply);
+            }
+        }
+    }
+
+    /// Takes what other shards, and the auth chain, send.
+    pub fn receive(&mut self, mail: Mail) {
+        let (key, result) = match mail {
+            Mail::Identified { key, result } => (key, result),
+            mail => return self.relay.receive(mail),
+        };
+        let Some(pending) = self.session(key).and_then(|session| session.authenticating.take()) else { return };
+        let is_open = self.relay.hub.connection(key).is_some_and(|connection| connection.closing().is_none());
+        if is_open {
+            self.identified(*pending, *result);
+        }
+        if !self.is_waiting(key)
+            && let Some(connection) = self.relay.hub.connection(key)
+        {
+            connection.wake();
+        }
+    }
+
+    /// The auth chain has said who a connection is.
+    fn identified(&mut self, authenticating: Authenticating, result: Result<Identity, AuthError>) {
+        let Authenticating { asked, options, since, renewal } = authenticating;
+        match result {
             Ok(identity) if renewal && self.relay.user(asked.key).is_some_and(|user| *user != identity.user) => {
                 self.refuse(&asked, &Refusal::new(ErrorCode::Forbidden, "the token is another user's"));
             }
-            Ok(identity) => {
-                self.welcome(asked, Arrival { identity, options: auth.options, since: auth.since, renewal })
-            }
+            Ok(identity) => self.welcome(asked, Arrival { identity, options, since, renewal }),
             Err(error) => {
                 self.metrics.authentications.count(error.name());
                 tracing::info!(conn = %self.connection_id(asked.key), result = error.name(), "authentication failed");
-                let (refusal, code) = token_refusal(error);
-                if renewal {
-                    self.refuse(&asked, &refusal);
-                } else {
-                    self.refuse_and_close(&asked, &refusal, code);
+                match refusal_of(error) {
+                    (refusal, Some(code)) if !renewal => self.refuse_and_close(&asked, &refusal, code),
+                    (refusal, _) => self.refuse(&asked, &refusal),
                 }
             }
         }
@@ -265,6 +311,7 @@ impl Shard {
         let Identity { expires_at, .. } = arrival.identity;
         let Some(session) = self.session(asked.key) else { return };
         session.state.authenticated(expires_at);
+        session.headers = Vec::new();
         let connection = session.connection;
         self.relay.arrive(asked, connection, arrival);
     }
@@ -347,6 +394,29 @@ impl Shard {
             let push = GoingAway { reconnect_in_ms: share.saturating_add(drain_ms) };
             let key = session.key;
             self.relay.hub.reply(key, encode::push(Push::GoingAway, Dialect::Room, &push));
+        }
+    }
+}
+
+/// What a client is told that is not let in, and whether its connection ends.
+fn refusal_of(error: AuthError) -> (Refusal, Option<CloseCode>) {
+    match error {
+        AuthError::Token(error) => {
+            let (refusal, code) = token_refusal(error);
+            (refusal, Some(code))
+        }
+        AuthError::Denied(denial) => {
+            let refusal = Refusal {
+                reason: Some(denial.code.into()),
+                plugin: denial.plugin,
+                ..Refusal::new(ErrorCode::AuthFailed, denial.message)
+            };
+            (refusal, Some(CloseCode::AuthFailed))
+        }
+        // It may try again until its time is up.
+        AuthError::Unavailable { plugin } => (Refusal::policy_unavailable(plugin), None),
+        AuthError::Anonymous => {
+            (Refusal::new(ErrorCode::AuthFailed, "the token is not acceptable"), Some(CloseCode::AuthFailed))
         }
     }
 }

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 pub use state::Settings as StateSettings;
 use state::State;
 
-use crate::ids::{ConnectionId, ConnectionKey, ShardId};
+use crate::ids::{ConnectionId, ConnectionKey, RoomId, ShardId};
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
-use crate::policy::{Authenticator, Identity};
-use crate::relay::Relay;
+use crate::policy::{Attribute, Identity};
+use crate::relay::{self, Asked, Relay};
 use crate::wire::Refusal;
-use crate::wire::request::AuthOptions;
+use crate::wire::request::{AuthOptions, Since};
 
 /// What all sessions of a server share.
 pub struct Settings {
@@ -39,6 +39,8 @@ pub struct Opening {
     pub identity: Option<Identity>,
     /// What it said of itself in its query string, or why that makes no sense.
     pub options: Result<AuthOptions, Refusal>,
+    /// Headers that plugins will want to see when it authenticates.
+    pub headers: Vec<Attribute>,
     /// Whether there is no room for it, so that it is to be told and closed.
     pub over_capacity: bool,
     /// Held as long as the connection lives.
@@ -50,6 +52,12 @@ struct Session {
     key: ConnectionKey,
     connection: ConnectionId,
     state: State,
+    /// Where it comes from.
+    address: IpAddr,
+    /// Headers that plugins want to see, until it has authenticated.
+    headers: Vec<Attribute>,
+    /// Authentication under way: what asked for it, and with what else.
+    authenticating: Option<Box<Authenticating>>,
     /// Requests of a message whose earlier request is still under way.
     rest: Option<Box<str>>,
     /// Whether the relay was told that the connection ended.
@@ -59,11 +67,28 @@ struct Session {
     _admission: Box<dyn Any>,
 }
 
+/// An `auth` whose token is being judged.
+struct Authenticating {
+    asked: Asked,
+    options: AuthOptions,
+    since: Vec<(RoomId, Since)>,
+    renewal: bool,
+}
+
+/// What a new configuration changes.
+pub struct Reload {
+    /// Limits and times.
+    pub settings: Arc<Settings>,
+    /// What it changes for the verbs.
+    pub relay: relay::Reload,
+    /// Dropped when the shard has changed over.
+    pub done: std::sync::mpsc::Sender<()>,
+}
+
 /// One shard's sessions, with the relay they call.
 pub struct Shard {
     shard: ShardId,
     settings: Arc<Settings>,
-    authenticator: Arc<Authenticator>,
     metrics: Arc<Metrics>,
     /// The verbs.
     pub relay: Relay,
@@ -81,17 +106,10 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Shard {
     /// A shard without connections.
-    pub fn new(
-        shard: ShardId,
-        settings: Arc<Settings>,
-        authenticator: Arc<Authenticator>,
-        relay: Relay,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(shard: ShardId, settings: Arc<Settings>, relay: Relay, metrics: Arc<Metrics>) -> Self {
         Self {
             shard,
             settings,
-            authenticator,
             metrics,
             relay,
             sessions: Vec::new(),
@@ -106,6 +124,18 @@ impl Shard {
     pub fn take_scratch(&mut self) -> Vec<u8> {
         let scratch = std::mem::take(&mut self.scratch);
         if scratch.is_empty() { vec![0; SCRATCH_BYTES] } else { scratch }
+    }
+
+    /// From here on another configuration is in force, for the connections that there are too.
+    pub fn reload(&mut self, reload: Reload) {
+        self.settings = reload.settings;
+        self.relay.reload(reload.relay);
+        drop(reload.done);
+    }
+
+    /// Whether a connection's request is still under way. Its next one has to wait.
+    pub fn is_waiting(&mut self, key: ConnectionKey) -> bool {
+        self.session(key).is_some_and(|session| session.authenticating.is_some()) || self.relay.is_waiting(key)
     }
 
     /// Whether no connection is left.

@@ -62,7 +62,7 @@ pub struct Draft {
 }
 
 /// New content for a message that is stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Revision {
     /// Which message.
     pub message_id: MessageId,
@@ -158,6 +158,8 @@ pub enum Op {
         user: UserId,
         /// The change.
         revision: Revision,
+        /// Whether it may be a message of somebody else.
+        any_author: bool,
     },
     /// Deletes a message and its content.
     Delete {
@@ -167,6 +169,8 @@ pub enum Op {
         user: UserId,
         /// Which message.
         message_id: MessageId,
+        /// Whether it may be a message of somebody else.
+        any_author: bool,
     },
     /// Reads messages in their present state.
     History {

@@ -129,6 +129,12 @@ impl Refusal {
         Self::new(ErrorCode::NotAMember, "you are not a member of this conversation")
     }
 
+    /// `POLICY_UNAVAILABLE`, for the plugin that had to answer and did not.
+    pub fn policy_unavailable(plugin: Arc<str>) -> Self {
+        let message = "a plugin that must decide this has failed";
+        Self { plugin: Some(plugin), ..Self::new(ErrorCode::PolicyUnavailable, message) }
+    }
+
     /// `JOIN_ROOM_FAILED` with its reason.
     pub fn join(reason: &'static str, message: &'static str) -> Self {
         Self { reason: Some(reason.into()), ..Self::new(ErrorCode::JoinRoomFailed, message) }

@@ -1,7 +1,6 @@
-//! Reads the operator's configuration. Everything wrong in it is told with the place where it stands, and an unknown
-//! key is wrong too: a rule that is misspelt must not pass for a rule that is in force.
+//! Reads the operator's configuration: which keys there are, and what they must be.
 
-use serde_json::{Map, Value};
+use operator_config::{At, ConfigError, read};
 
 use crate::links::is_host;
 use crate::policy::{Policy, WordsAction};
@@ -20,31 +19,9 @@ const LINKS_KEYS: [&str; 3] = ["allow", "hosts", "per_message_max"];
 const FIELDS_KEYS: [&str; 3] = ["required", "optional", "others"];
 const KINDS: &str = "\"string\", \"number\", \"boolean\", \"array\", \"object\", \"null\" or \"any\"";
 
-/// What is wrong with a configuration.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// A JSON pointer to the place; empty: the whole.
-    pub path: String,
-    /// What was expected there.
-    pub message: String,
-}
-
-/// A value and where it stands.
-#[derive(Clone)]
-struct At<'a> {
-    value: &'a Value,
-    path: String,
-}
-
 pub(crate) fn parse(json: &str) -> Result<Policy, ConfigError> {
-    let value: Value = serde_json::from_str(json).map_err(|error| ConfigError {
-        path: String::new(),
-        message: format!("not JSON: {error}"),
-    })?;
-    let root = At {
-        value: &value,
-        path: String::new(),
-    };
+    let value = read(json)?;
+    let root = At::root(&value);
     root.only(&KEYS)?;
 
     let mut policy = Policy::default();
@@ -55,10 +32,10 @@ pub(crate) fn parse(json: &str) -> Result<Policy, ConfigError> {
         if name != OTHER_TYPES && !policy.shapes.types.is_empty() && !policy.shapes.types.contains(name) {
             return Err(item.error("this type is not one of `types`, so it has no shape"));
         }
-        policy.shapes.by_type.push((name.clone(), item.shape()?));
+        policy.shapes.by_type.push((name.clone(), shape(&item)?));
     }
-    policy.length_max = root.number("length_max")?;
-    policy.length_min = root.number("length_min")?;
+    policy.length_max = number(&root, "length_max")?;
+    policy.length_min = number(&root, "length_min")?;
     if policy.length_max > 0 && policy.length_min > policy.length_max {
         return Err(root.child("length_min").map_or_else(
             || root.error("`length_min` is above `length_max`"),
@@ -77,153 +54,73 @@ pub(crate) fn parse(json: &str) -> Result<Policy, ConfigError> {
             _ => return Err(item.error("expected \"reject\" or \"mask\"")),
         };
     }
-    if let Some(links) = root.child("links") {
-        links.links(&mut policy)?;
+    if let Some(rules) = root.child("links") {
+        links(&rules, &mut policy)?;
     }
     Ok(policy)
 }
 
-impl<'a> At<'a> {
-    fn error(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError {
-            path: self.path.clone(),
-            message: message.into(),
-        }
-    }
+/// The number at `key`; 0 if there is no such key.
+fn number(at: &At<'_>, key: &str) -> Result<usize, ConfigError> {
+    let number = at.number(key, u32::MAX)?.unwrap_or(0);
+    usize::try_from(number).map_err(|_| at.error(format!("`{key}` is too large")))
+}
 
-    fn table(&self) -> Result<&'a Map<String, Value>, ConfigError> {
-        self.value.as_object().ok_or_else(|| self.error("expected a table"))
-    }
+fn kind(at: &At<'_>) -> Result<Kind, ConfigError> {
+    at.value
+        .as_str()
+        .and_then(Kind::from_name)
+        .ok_or_else(|| at.error(format!("expected {KINDS}")))
+}
 
-    /// The table has none but these keys.
-    fn only(&self, keys: &[&str]) -> Result<(), ConfigError> {
-        for (key, value) in self.table()? {
-            if !keys.contains(&key.as_str()) {
-                let known = keys.join("`, `");
-                return Err(self
-                    .below(key, value)
-                    .error(format!("unknown key; the keys here are `{known}`")));
+fn shape(at: &At<'_>) -> Result<Shape, ConfigError> {
+    if !at.value.is_object() {
+        return kind(at).map(Shape::Kind).map_err(|_| {
+            at.error(format!(
+                "expected {KINDS}, or a table with `required`, `optional` and `others`"
+            ))
+        });
+    }
+    at.only(&FIELDS_KEYS)?;
+    let mut fields: Vec<Field> = Vec::new();
+    for (key, required) in [("required", true), ("optional", false)] {
+        for (name, item) in at.entries(key)? {
+            if fields.iter().any(|field| field.name == *name) {
+                return Err(item.error("this field is under `required` already"));
             }
-        }
-        Ok(())
-    }
-
-    fn below(&self, key: &str, value: &'a Value) -> Self {
-        Self {
-            value,
-            path: format!("{}/{}", self.path, key.replace('~', "~0").replace('/', "~1")),
-        }
-    }
-
-    fn child(&self, key: &str) -> Option<Self> {
-        self.value.get(key).map(|value| self.below(key, value))
-    }
-
-    /// The items of the list at `key`; none if there is no such key.
-    fn items(&self, key: &str) -> Result<Vec<Self>, ConfigError> {
-        let Some(list) = self.child(key) else {
-            return Ok(Vec::new());
-        };
-        let items = list.value.as_array().ok_or_else(|| list.error("expected a list"))?;
-        Ok(items
-            .iter()
-            .enumerate()
-            .map(|(index, value)| list.below(&index.to_string(), value))
-            .collect())
-    }
-
-    /// The entries of the table at `key`; none if there is no such key.
-    fn entries(&self, key: &str) -> Result<Vec<(&'a String, Self)>, ConfigError> {
-        let Some(table) = self.child(key) else {
-            return Ok(Vec::new());
-        };
-        Ok(table
-            .table()?
-            .iter()
-            .map(|(name, value)| (name, table.below(name, value)))
-            .collect())
-    }
-
-    fn text(&self) -> Result<&'a str, ConfigError> {
-        self.value
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| self.error("expected a text that is not empty"))
-    }
-
-    /// The number at `key`; 0 if there is no such key.
-    fn number(&self, key: &str) -> Result<usize, ConfigError> {
-        let Some(item) = self.child(key) else { return Ok(0) };
-        let number = item.value.as_u64().and_then(|number| u32::try_from(number).ok());
-        let number = number.ok_or_else(|| item.error("expected a whole number from 0 to 4294967295"))?;
-        usize::try_from(number).map_err(|_| item.error("too large"))
-    }
-
-    /// The switch at `key`.
-    fn switch(&self, key: &str) -> Result<Option<bool>, ConfigError> {
-        let Some(item) = self.child(key) else { return Ok(None) };
-        item.value
-            .as_bool()
-            .map(Some)
-            .ok_or_else(|| item.error("expected true or false"))
-    }
-
-    fn kind(&self) -> Result<Kind, ConfigError> {
-        self.value
-            .as_str()
-            .and_then(Kind::from_name)
-            .ok_or_else(|| self.error(format!("expected {KINDS}")))
-    }
-
-    fn shape(&self) -> Result<Shape, ConfigError> {
-        if !self.value.is_object() {
-            return self.kind().map(Shape::Kind).map_err(|_| {
-                self.error(format!(
-                    "expected {KINDS}, or a table with `required`, `optional` and `others`"
-                ))
+            fields.push(Field {
+                name: name.clone(),
+                kind: kind(&item)?,
+                required,
             });
         }
-        self.only(&FIELDS_KEYS)?;
-        let mut fields: Vec<Field> = Vec::new();
-        for (key, required) in [("required", true), ("optional", false)] {
-            for (name, item) in self.entries(key)? {
-                if fields.iter().any(|field| field.name == *name) {
-                    return Err(item.error("this field is under `required` already"));
-                }
-                fields.push(Field {
-                    name: name.clone(),
-                    kind: item.kind()?,
-                    required,
-                });
-            }
-        }
-        Ok(Shape::Fields {
-            fields,
-            others: self.switch("others")?.unwrap_or(false),
-        })
     }
+    Ok(Shape::Fields {
+        fields,
+        others: at.switch("others")?.unwrap_or(false),
+    })
+}
 
-    fn links(&self, policy: &mut Policy) -> Result<(), ConfigError> {
-        self.only(&LINKS_KEYS)?;
-        policy.links.allow = self.switch("allow")?.unwrap_or(true);
-        for item in self.items("hosts")? {
-            let host = item.text()?;
-            if !is_host(host) {
-                return Err(item.error("expected the name of a host, without scheme, port, path or `*`"));
-            }
-            policy.links.hosts.push(host.to_lowercase());
+fn links(at: &At<'_>, policy: &mut Policy) -> Result<(), ConfigError> {
+    at.only(&LINKS_KEYS)?;
+    policy.links.allow = at.switch("allow")?.unwrap_or(true);
+    for item in at.items("hosts")? {
+        let host = item.text()?;
+        if !is_host(host) {
+            return Err(item.error("expected the name of a host, without scheme, port, path or `*`"));
         }
-        if let Some(hosts) = self.child("hosts") {
-            if policy.links.hosts.is_empty() {
-                return Err(hosts.error("name at least one host; to allow no links at all, set `allow = false`"));
-            }
-            if !policy.links.allow {
-                return Err(hosts.error("no link is allowed with `allow = false`, so there are no hosts to name"));
-            }
-        }
-        policy.links.per_message_max = self.number("per_message_max")?;
-        Ok(())
+        policy.links.hosts.push(host.to_lowercase());
     }
+    if let Some(hosts) = at.child("hosts") {
+        if policy.links.hosts.is_empty() {
+            return Err(hosts.error("name at least one host; to allow no links at all, set `allow = false`"));
+        }
+        if !policy.links.allow {
+            return Err(hosts.error("no link is allowed with `allow = false`, so there are no hosts to name"));
+        }
+    }
+    policy.links.per_message_max = number(at, "per_message_max")?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,5 +14,5 @@ mod policy;
 mod shape;
 mod words;
 
-pub use config::ConfigError;
+pub use operator_config::ConfigError;
 pub use policy::{Policy, Refusal, Verdict};

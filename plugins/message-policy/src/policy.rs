@@ -3,7 +3,9 @@
 //! A message that breaks no rule must cost next to nothing, because every message of the server passes here: the body
 //! is read in place, without building a tree of it, and nothing is allocated unless a string has escapes in it.
 
-use crate::config::{self, ConfigError};
+use operator_config::ConfigError;
+
+use crate::config;
 use crate::json;
 use crate::links::Links;
 use crate::shape::Shapes;

@@ -5,7 +5,8 @@
 //! the host recover after a failure. Behaviours named `configure-…` and `retire-…` act in those functions instead.
 //!
 //! `{"behaviour": "accept"}` is the filter that does nothing, which the benchmarks use. An optional key `interest`,
-//! `{"events": […], "rooms": […], "max_payload_bytes": n}`, is handed to the host as the manifest's interest.
+//! `{"events": […], "rooms": […], "max_payload_bytes": n}`, is handed to the host as the manifest's interest. `turns` is
+//! how long `slow` is busy.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
@@ -25,19 +26,20 @@ mod bindings {
 }
 
 use std::cell::{Cell, OnceCell};
-use std::hint::black_box;
 
 use bindings::exports::stentor::plugin::lifecycle::{self, Config, ConfigError, Interest, Manifest};
 use bindings::exports::stentor::plugin::message_filter::{self, Verdict};
 use bindings::stentor::plugin::log;
 use bindings::stentor::plugin::types::{ConnectionId, Payload, Rejection};
+use mischief::{FLOOD_CALLS, FLOOD_LINES, HUGE_BYTES, not_utf8};
 use serde_json::{Value, json};
 
 /// The behaviours that `act` knows, so that a misspelt one in a test is refused and does not pass for `accept`.
-const BEHAVIOURS: [&str; 22] = [
+const BEHAVIOURS: [&str; 25] = [
     "accept",
     "bad-replace",
     "bad-shape",
+    "bad-utf8",
     "binary-replace",
     "configure-error",
     "configure-loop",
@@ -45,6 +47,7 @@ const BEHAVIOURS: [&str; 22] = [
     "count",
     "discard",
     "echo-subject",
+    "flood-host",
     "flood-log",
     "grow",
     "huge-replace",
@@ -56,6 +59,7 @@ const BEHAVIOURS: [&str; 22] = [
     "replace",
     "retire-loop",
     "retire-trap",
+    "slow",
     "trap",
 ];
 
@@ -63,6 +67,8 @@ thread_local! {
     static BEHAVIOUR: OnceCell<String> = const { OnceCell::new() };
     /// Calls of `filter` that this instance has seen.
     static CALLS: Cell<u32> = const { Cell::new(0) };
+    /// How long `slow` is busy.
+    static TURNS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Misbehaving;
@@ -89,11 +95,12 @@ impl lifecycle::Guest for Misbehaving {
                     message: "refused, as it was told to".to_owned(),
                 });
             }
-            "configure-loop" => spin(),
-            "configure-trap" => core::arch::wasm32::unreachable(),
+            "configure-loop" => mischief::spin(),
+            "configure-trap" => mischief::trap(),
             _ => {}
         }
         BEHAVIOUR.with(|cell| cell.get_or_init(|| behaviour.to_owned()).len());
+        TURNS.set(config.get("turns").and_then(Value::as_u64).unwrap_or(0));
         Ok(Manifest {
             name: "misbehaving".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -104,8 +111,8 @@ impl lifecycle::Guest for Misbehaving {
     fn retire() {
         let behaviour = BEHAVIOUR.with(|cell| cell.get().cloned()).unwrap_or_default();
         match behaviour.as_str() {
-            "retire-loop" => spin(),
-            "retire-trap" => core::arch::wasm32::unreachable(),
+            "retire-loop" => mischief::spin(),
+            "retire-trap" => mischief::trap(),
             "log" => log::write(log::Level::Info, "misbehaving: retired"),
             _ => {}
         }
@@ -136,25 +143,29 @@ impl message_filter::Guest for Misbehaving {
 fn act(behaviour: &str, body: &Payload, echo: &Value) -> Verdict {
     match behaviour {
         // Never ends, so the deadline must end it.
-        "loop" => spin(),
-        // Takes memory until it gets no more; then the allocator aborts, which is a trap.
-        "grow" => {
-            let mut hoard: Vec<Vec<u8>> = Vec::new();
-            loop {
-                hoard.push(black_box(vec![1; 1 << 20]));
-            }
-        }
-        // Uses up the stack.
-        "recurse" => {
-            black_box(recurse(1));
+        "loop" => mischief::spin(),
+        // Is busy, and then accepts.
+        "slow" => {
+            mischief::turn(TURNS.get());
             Verdict::Accept
         }
-        "trap" => core::arch::wasm32::unreachable(),
-        #[expect(clippy::panic, reason = "it is what the test asks for")]
-        "panic" => panic!("as it was told to"),
+        "grow" => mischief::grow(),
+        "recurse" => {
+            mischief::overflow();
+            Verdict::Accept
+        }
+        "trap" => mischief::trap(),
+        "panic" => mischief::fall(),
+        // A million calls of the host in one, then accepts.
+        "flood-host" => {
+            for _ in 0..FLOOD_CALLS {
+                log::enabled(log::Level::Trace);
+            }
+            Verdict::Accept
+        }
         // Ten thousand lines in one call, then accepts.
         "flood-log" => {
-            for line in 0..10_000 {
+            for line in 0..FLOOD_LINES {
                 log::write(log::Level::Warn, &format!("misbehaving: line {line}"));
             }
             Verdict::Accept
@@ -170,6 +181,11 @@ fn act(behaviour: &str, body: &Payload, echo: &Value) -> Verdict {
             code: "as_told".to_owned(),
             message: "Refused, as the plugin was told to.".to_owned(),
         }),
+        // Refuses with a code that is no text.
+        "bad-utf8" => Verdict::Reject(Rejection {
+            code: not_utf8(),
+            message: "The code is not UTF-8.".to_owned(),
+        }),
         "discard" => Verdict::Discard,
         // The content becomes the string "replaced".
         "replace" => replace_content(body, json!("replaced")),
@@ -177,8 +193,8 @@ fn act(behaviour: &str, body: &Payload, echo: &Value) -> Verdict {
         "echo-subject" => replace_content(body, echo.clone()),
         // The content becomes the number of calls that this instance has seen, this one included.
         "count" => replace_content(body, json!(CALLS.get())),
-        // Content of 4 MiB, which is more than any message may have.
-        "huge-replace" => replace_content(body, json!("x".repeat(4 << 20))),
+        // Content that is longer than any message may be.
+        "huge-replace" => replace_content(body, json!("x".repeat(HUGE_BYTES))),
         // Not JSON.
         "bad-replace" => Verdict::Replace(Payload::Text("not JSON {".to_owned())),
         // JSON, but not an object with a content.
@@ -202,34 +218,10 @@ fn replace_content(body: &Payload, content: Value) -> Verdict {
 }
 
 fn interest(value: &Value) -> Interest {
-    let strings = |key: &str| -> Vec<String> {
-        let list = value.get(key).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
+    let wanted = mischief::Interest::read(value);
     Interest {
-        events: strings("events"),
-        rooms: strings("rooms"),
-        max_payload_bytes: value
-            .get("max_payload_bytes")
-            .and_then(Value::as_u64)
-            .and_then(|bytes| u32::try_from(bytes).ok())
-            .unwrap_or(0),
+        events: wanted.events,
+        rooms: wanted.rooms,
+        max_payload_bytes: wanted.max_payload_bytes,
     }
-}
-
-fn spin() -> ! {
-    let mut turn = 0_u64;
-    loop {
-        turn = black_box(turn.wrapping_add(1));
-    }
-}
-
-/// Keeps next to nothing in memory, so that it is the engine's stack that runs out and not the guest's own.
-#[expect(unconditional_recursion, reason = "it is what the test asks for")]
-fn recurse(depth: u64) -> u64 {
-    recurse(black_box(depth.wrapping_add(1))).wrapping_add(depth)
 }

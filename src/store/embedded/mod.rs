@@ -142,12 +142,12 @@ impl Partition {
                 let first = self.first_answer(&Sent { room, user, temp_id }, now);
                 first.map_or(Answer::NotSent, Answer::Appended).into()
             }
-            Op::Edit { room, user, revision } => {
-                let outcome = self.with_member(&room, &user, |room| room.edit(&user, revision, now));
+            Op::Edit { room, user, revision, any_author } => {
+                let outcome = self.with_member(&room, &user, |room| room.edit(&user, revision, any_author, now));
                 self.settle(&room, outcome, now)
             }
-            Op::Delete { room, user, message_id } => {
-                let outcome = self.with_member(&room, &user, |room| room.delete(&user, &message_id, now));
+            Op::Delete { room, user, message_id, any_author } => {
+                let outcome = self.with_member(&room, &user, |room| room.delete(&user, &message_id, any_author, now));
                 self.settle(&room, outcome, now)
             }
             Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),

@@ -152,18 +152,18 @@ impl Room {
     }
 
     /// A message that a user may change, or why not.
-    fn own_message(&self, user: &UserId, id: &MessageId) -> Result<&Message, Answer> {
+    fn changeable(&self, user: &UserId, id: &MessageId, any_author: bool) -> Result<&Message, Answer> {
         let message = self.log.as_ref().and_then(|log| log.message(id)).filter(|message| message.deleted_at.is_none());
         match message {
             None => Err(Answer::MessageNotFound),
-            Some(message) if message.user != *user => Err(Answer::Forbidden),
+            Some(message) if message.user != *user && !any_author => Err(Answer::Forbidden),
             Some(message) => Ok(message),
         }
     }
 
-    pub(super) fn edit(&mut self, user: &UserId, revision: Revision, now: Timestamp) -> Outcome {
+    pub(super) fn edit(&mut self, user: &UserId, revision: Revision, any_author: bool, now: Timestamp) -> Outcome {
         let Revision { message_id, content, if_version } = revision;
-        let message = match self.own_message(user, &message_id) {
+        let message = match self.changeable(user, &message_id, any_author) {
             Ok(message) => message,
             Err(answer) => return answer.into(),
         };
@@ -177,8 +177,8 @@ impl Room {
         Outcome { answer: Some(answer), feed: Some(self.feed(event)), ..Outcome::default() }
     }
 
-    pub(super) fn delete(&mut self, user: &UserId, id: &MessageId, now: Timestamp) -> Outcome {
-        if let Err(answer) = self.own_message(user, id) {
+    pub(super) fn delete(&mut self, user: &UserId, id: &MessageId, any_author: bool, now: Timestamp) -> Outcome {
+        if let Err(answer) = self.changeable(user, id, any_author) {
             return answer.into();
         }
         if let Some(log) = &mut self.log {

@@ -147,9 +147,9 @@ fn an_edit_outlives_its_message_in_the_log_and_can_still_be_deleted() {
     let id = send(&mut store, "r", "a").message_id;
     let content: Arc<serde_json::value::RawValue> = serde_json::value::to_raw_value("new").unwrap().into();
     let revision = Revision { message_id: id.clone(), content, if_version: None };
-    store.apply(Op::Edit { room: room("r"), user: user("a"), revision }, SHARD, 1);
+    store.apply(Op::Edit { room: room("r"), user: user("a"), revision, any_author: false }, SHARD, 1);
     send(&mut store, "r", "a");
-    let delete = Op::Delete { room: room("r"), user: user("a"), message_id: id };
+    let delete = Op::Delete { room: room("r"), user: user("a"), message_id: id, any_author: false };
     assert!(matches!(store.apply(delete, SHARD, 2).answer, Some(Answer::Deleted { .. })));
 }
 
@@ -216,13 +216,19 @@ fn history_shows_messages_as_they_are_now() {
         room: room("r"),
         user: user("a"),
         revision: Revision { message_id: id.clone(), content: Arc::clone(&content), if_version: version },
+        any_author: false,
     };
     assert!(matches!(
         store.apply(edit(&ids[0], Some(1)), SHARD, 7).answer,
         Some(Answer::Edited { version: 2, seq: 5 })
     ));
     assert!(matches!(store.apply(edit(&ids[0], Some(1)), SHARD, 7).answer, Some(Answer::EditConflict { version: 2 })));
-    let delete = |id: &MessageId, name: &str| Op::Delete { room: room("r"), user: user(name), message_id: id.clone() };
+    let delete = |id: &MessageId, name: &str| Op::Delete {
+        room: room("r"),
+        user: user(name),
+        message_id: id.clone(),
+        any_author: false,
+    };
     join(&mut store, "r", "b", None);
     assert!(matches!(store.apply(delete(&ids[1], "b"), SHARD, 8).answer, Some(Answer::Forbidden)));
     assert!(matches!(store.apply(delete(&ids[1], "a"), SHARD, 8).answer, Some(Answer::Deleted { seq: 7 })));
@@ -254,7 +260,7 @@ fn deleting_takes_the_content_out_of_every_event() {
     let entry = entered(join(&mut store, "r", "a", None));
     let id = send(&mut store, "r", "a").message_id;
     let before = store.usage().bytes;
-    store.apply(Op::Delete { room: room("r"), user: user("a"), message_id: id }, SHARD, 8);
+    store.apply(Op::Delete { room: room("r"), user: user("a"), message_id: id, any_author: false }, SHARD, 8);
     let events = entered(join(&mut store, "r", "a", since(&entry, 1, None))).missed.unwrap();
     let redacted = |event: &Event| matches!(&event.kind, EventKind::MessageNew(message) if message.content.is_none() && message.deleted_at == Some(8));
     assert!(redacted(&events[0]));

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use stentor::config::{Algorithm, Config, Key, OnFailure, Plugin, Secret};
+use stentor::config::{Algorithm, Config, Key, Plugin, Secret};
 use stentor::{Listeners, Server, StartError};
 
 use super::{Client, Handshake, Response, SECRET, Token};
@@ -25,14 +25,12 @@ pub(crate) fn plugin(name: &str, component: &str, config: Value) -> Plugin {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/built");
     let path = std::env::var_os("STENTOR_TEST_PLUGINS").map_or_else(built, std::path::PathBuf::from).join(component);
     Plugin {
-        name: name.to_owned(),
-        component: path.to_str().unwrap().to_owned(),
-        on_failure: OnFailure::Closed,
         // Far more than a call takes, so that only a call that never ends is ended, however busy the machine is.
         call_ms_max: 500,
-        memory_bytes_max: 64 << 20,
-        log_lines_per_second_max: 50,
+        // Tests of single failures want to be asked again; those of quarantine say so.
+        quarantine_failures: 0,
         config: config.as_object().unwrap().clone(),
+        ..Plugin::new(name, path.to_str().unwrap())
     }
 }
 
