@@ -110,7 +110,8 @@ impl Server {
         let shards = shard_count(config.shards);
         let metrics = Metrics::new()?;
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
-        let plugins = Plugins::load(&config.plugins, shards).map_err(StartError::Plugins)?;
+        let plugins =
+            Plugins::load(&config.plugins, shards, Some(&config.data_directory)).map_err(StartError::Plugins)?;
         let gate = Arc::new(gate(&config, client, Arc::clone(&authenticator), Arc::clone(&metrics)));
         let readiness = Arc::new(Readiness::default());
         let (stop, stopped) = watch::channel(false);

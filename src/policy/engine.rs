@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use super::bindings::MessageFilterPluginPre;
 use super::bindings::exports::stentor::plugin::lifecycle::Manifest;
 use super::chain::Chain;
 use super::instance::{Failure, Host, Instance};
+use super::precompiled::{self, Cache};
 use crate::config::{self, OnFailure};
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
@@ -136,20 +137,26 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    /// Compiles and configures every plugin of a configuration, for a number of shards.
+    /// Compiles and configures every plugin of a configuration, for a number of shards. What is compiled is kept in the
+    /// data directory, if there is one.
     ///
     /// # Errors
     ///
     /// Every plugin that cannot be loaded.
-    pub fn load(plugins: &[config::Plugin], shards: u16) -> Result<Self, Vec<LoadError>> {
+    pub fn load(
+        plugins: &[config::Plugin],
+        shards: u16,
+        data_directory: Option<&Path>,
+    ) -> Result<Self, Vec<LoadError>> {
         let shards = u32::from(shards);
         if plugins.is_empty() {
             return Ok(Self { plugins: Vec::new(), shards });
         }
         let clock = Clock::new(plugins);
         let engine = engine(clock).map_err(|error| vec![error])?;
+        let cache = data_directory.map_or_else(Cache::none, Cache::open);
         let (loaded, errors): (Vec<_>, Vec<_>) =
-            plugins.iter().map(|plugin| load(&engine, clock, plugin, shards)).partition(Result::is_ok);
+            plugins.iter().map(|plugin| load(&engine, &cache, clock, plugin, shards)).partition(Result::is_ok);
         if errors.is_empty() {
             Ok(Self { plugins: loaded.into_iter().flatten().map(Arc::new).collect(), shards })
         } else {
@@ -163,9 +170,9 @@ impl Plugins {
     }
 }
 
-/// Loads every plugin of a configuration and says what is wrong with them.
+/// Loads every plugin of a configuration and says what is wrong with them. It leaves nothing on disk.
 pub fn check(plugins: &[config::Plugin]) -> Vec<LoadError> {
-    Plugins::load(plugins, 1).err().unwrap_or_default()
+    Plugins::load(plugins, 1, None).err().unwrap_or_default()
 }
 
 /// The one engine, and the thread that moves its clock.
@@ -215,14 +222,20 @@ fn component_bytes(plugin: &config::Plugin) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|error| unreadable(error.to_string()))
 }
 
-fn load(engine: &Engine, clock: Clock, plugin: &config::Plugin, shards: u32) -> Result<Plugin, LoadError> {
+fn load(
+    engine: &Engine,
+    cache: &Cache,
+    clock: Clock,
+    plugin: &config::Plugin,
+    shards: u32,
+) -> Result<Plugin, LoadError> {
     let bytes = component_bytes(plugin)?;
     let unfit = |error: wasmtime::Error| LoadError::Unfit {
         plugin: plugin.name.clone(),
         component: plugin.component.clone(),
         reason: error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "),
     };
-    let component = Component::new(engine, bytes).map_err(unfit)?;
+    let component = cache.component(engine, &bytes, &precompiled::sha256(&bytes)).map_err(unfit)?;
     let mut linker = Linker::new(engine);
     super::bindings::MessageFilterPlugin::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)
         .map_err(unfit)?;

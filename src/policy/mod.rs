@@ -9,6 +9,7 @@ mod chain;
 mod engine;
 mod instance;
 mod jwt;
+mod precompiled;
 mod signing;
 
 pub use chain::{Body, Chain, Filtered, Question};
