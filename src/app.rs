@@ -209,6 +209,11 @@ impl Server {
         result
     }
 
+    /// Counts a configuration that was too bad to be tried.
+    pub fn reload_refused(&self) {
+        self.metrics.reloads.count("refused");
+    }
+
     fn put_into_force(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
         let mut in_force = self.in_force.lock();
         let mut config = complete(config, self.client)?;
@@ -261,7 +266,12 @@ impl Server {
 
 /// What is wrong with a configuration's plugins: for `stentor check`.
 pub fn plugin_problems(config: &Config) -> Vec<Problem> {
-    policy::check(config).iter().map(|error| problem(config, error)).collect()
+    plugin_faults(config, &policy::check(config))
+}
+
+/// Plugins that could not be loaded, as problems of their configuration.
+pub fn plugin_faults(config: &Config, errors: &[LoadError]) -> Vec<Problem> {
+    errors.iter().map(|error| problem(config, error)).collect()
 }
 
 /// A plugin that cannot be loaded, as a problem of the configuration.

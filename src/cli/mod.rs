@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
-        Command::Serve(path) => Ok(serve::run(path.load()?)?),
+        Command::Serve(path) => serve::run(&path),
         Command::Check(path) => check::run(&path, crate::app::plugin_problems),
         Command::Token(arguments) => token::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

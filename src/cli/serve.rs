@@ -1,33 +1,36 @@
-//! `stentor serve`: starts a server, says where it is, and stops it on a signal.
+//! `stentor serve`: starts a server, says where it is, and follows signals: one to stop, one to reload.
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::write_out;
-use crate::app::{Listeners, Server};
+use super::{ConfigPath, Failure, write_out};
+use crate::app::{Listeners, Server, StartError, plugin_faults};
 use crate::config::{self, Config, Loaded, LogFormat, LogLevel};
 use crate::policy::sign;
 
 /// How long the token is good that a development server prints.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) fn run(loaded: Loaded) -> Result<(), Box<dyn Error>> {
-    let Loaded { config, notes, .. } = loaded;
+pub(crate) fn run(path: &ConfigPath) -> Result<(), Failure> {
+    let Loaded { config, notes, .. } = path.load()?;
     start_logging(&config.log);
     for note in notes {
         tracing::warn!("{note}");
     }
-    let listeners = Listeners::bind(&config)?;
-    let server = Server::start(config.clone(), listeners)?;
+    let listeners = Listeners::bind(&config).map_err(other)?;
+    let server = Server::start(config.clone(), listeners).map_err(|error| match error {
+        StartError::Plugins(errors) => Failure::Configuration(plugin_faults(&config, &errors)),
+        error => other(error),
+    })?;
     tracing::info!(client = %server.client_address(), admin = %server.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     if config.development && write_out(&greeting(&config, &server)?).is_err() {
         tracing::debug!("nobody reads the greeting");
     }
-    server.block_on(until_told_to_stop())?;
+    until_told_to_stop(&server, path)?;
     tracing::info!("stopping");
     server.stop();
     tracing::info!("stopped");
@@ -60,10 +63,16 @@ fn start_logging(log: &config::Log) {
 }
 
 /// What a new user needs: where to look, and how to get in.
-fn greeting(config: &Config, server: &Server) -> Result<String, Box<dyn Error>> {
-    let (client, admin) = (server.client_address(), server.admin_address());
-    let token = sign(config, "alice", TOKEN_TTL, serde_json::Map::new())?;
+fn greeting(config: &Config, server: &Server) -> Result<String, Failure> {
+    let token = sign(config, "alice", TOKEN_TTL, serde_json::Map::new()).map_err(other)?;
     let mut text = String::new();
+    // Writing to a string cannot fail.
+    write_greeting(&mut text, server, &token).map_err(other)?;
+    Ok(text)
+}
+
+fn write_greeting(text: &mut String, server: &Server, token: &str) -> std::fmt::Result {
+    let (client, admin) = (server.client_address(), server.admin_address());
     writeln!(text, "Stentor {} is a development server on this machine only.", env!("CARGO_PKG_VERSION"))?;
     writeln!(text)?;
     writeln!(text, "  demo       http://{client}/demo?user=alice&room=lobby")?;
@@ -72,20 +81,70 @@ fn greeting(config: &Config, server: &Server) -> Result<String, Box<dyn Error>> 
     writeln!(text, "  metrics    http://{admin}/metrics")?;
     writeln!(text, "  token      {token}")?;
     writeln!(text, "             (for alice, 24 h; others: stentor token --user NAME)")?;
-    writeln!(text)?;
-    Ok(text)
+    writeln!(text, "  reload     kill -HUP {}", std::process::id())?;
+    writeln!(text, "             (after a change to stentor.toml; stentor config print --development shows one)")?;
+    writeln!(text)
 }
 
-async fn until_told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+fn other(error: impl Error + 'static) -> Failure {
+    Failure::Other(error.into())
+}
+
+/// What a signal asks for.
+enum Wish {
+    Stop,
+    Reload,
+}
+
+/// Follows signals until one of them says to stop.
+fn until_told_to_stop(server: &Server, path: &ConfigPath) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt, mut hangup) = server.block_on(async {
+        let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
+        Ok::<_, std::io::Error>((signal(kinds.0)?, signal(kinds.1)?, signal(kinds.2)?))
+    })?;
     loop {
-        // Dropping the waits for the other signals loses nothing: each is asked for again, or not needed any more.
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::warn!("this version cannot reload its configuration; restart it instead"),
+        let wish = server.block_on(async {
+            // Dropping the waits for the other signals loses nothing: each is asked for again, or not needed any more.
+            tokio::select! {
+                _ = terminate.recv() => Wish::Stop,
+                _ = interrupt.recv() => Wish::Stop,
+                _ = hangup.recv() => Wish::Reload,
+            }
+        });
+        match wish {
+            Wish::Stop => return Ok(()),
+            // Signals that come meanwhile wait: one more reload does for all of them.
+            Wish::Reload => reload(server, path),
         }
+    }
+}
+
+/// Puts the configuration into force as it is now, or says why not and leaves everything as it was.
+fn reload(server: &Server, path: &ConfigPath) {
+    let began = Instant::now();
+    let Loaded { config, notes, .. } = match path.load() {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            server.reload_refused();
+            return refused(&failure.report());
+        }
+    };
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+    match server.reload(config) {
+        Ok(fixed) => {
+            for key in fixed {
+                tracing::warn!(key, "this key is as it was: it needs a restart");
+            }
+            tracing::info!(milliseconds = began.elapsed().as_millis(), "configuration reloaded");
+        }
+        Err(error) => refused(&error.to_string()),
+    }
+}
+
+fn refused(report: &str) {
+    for problem in report.lines() {
+        tracing::error!(problem, "the configuration is not reloaded");
     }
 }

@@ -45,7 +45,7 @@ pub struct Config {
     /// Worker shards, each one thread with its own connections. 0 = one per core.
     #[schemars(range(max = 64))]
     pub shards: usize,
-    /// Directory for what the server keeps on disk (the development key).
+    /// Directory for what the server keeps on disk (the development key, compiled plugins).
     #[schemars(with = "String")]
     pub data_directory: PathBuf,
     /// Origins a browser may connect from, each `scheme://host[:port]`. A request without an Origin header is not a browser's and passes.

@@ -131,11 +131,11 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    /// Starts the engine. Precompiled components are kept below the data directory.
-    pub(super) fn start(data_directory: &Path) -> Result<Self, LoadError> {
+    /// Starts the engine. Precompiled components are kept below the data directory, if there is one.
+    pub(super) fn start(data_directory: Option<&Path>) -> Result<Self, LoadError> {
         let (engine, clock) = engine::start().map_err(LoadError::Engine)?;
         let builder = Builder::start().map_err(|error| LoadError::Engine(error.to_string()))?;
-        let cache = Cache::open(&data_directory.join("plugin-cache"));
+        let cache = data_directory.map_or_else(Cache::none, Cache::open);
         Ok(Self { engine, clock, builder, cache, compiled: Mutex::default() })
     }
 

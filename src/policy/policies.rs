@@ -50,7 +50,7 @@ impl Policies {
             .build()
             .map_err(|error| LoadError::Engine(error.to_string()))?;
         Ok(Self {
-            loader: Loader::start(&config.data_directory)?,
+            loader: Loader::start(Some(&config.data_directory))?,
             runtime: Some(runtime),
             metrics,
             forget,
@@ -108,7 +108,7 @@ impl Drop for Policies {
 /// Loads every plugin of a configuration and says what is wrong with them.
 pub fn check(config: &Config) -> Vec<LoadError> {
     let Ok(metrics) = Metrics::new() else { return Vec::new() };
-    match Loader::start(&config.data_directory) {
+    match Loader::start(None) {
         Ok(loader) => loader.load(&config.plugins, &metrics).err().unwrap_or_default(),
         Err(error) => vec![error],
     }

@@ -11,7 +11,8 @@ use super::{Client, Handshake, Response, SECRET, Token};
 
 /// A configuration for tests: two shards, the tests' key, no bound on rates, and nothing to wait for when it stops.
 pub(crate) fn config() -> Config {
-    let mut config = Config { shards: 2, ..Config::default() };
+    let data_directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("behaviour");
+    let mut config = Config { shards: 2, data_directory, ..Config::default() };
     let secret = Some(Secret::new(SECRET));
     config.auth.keys = vec![Key { kid: None, algorithm: Algorithm::HS256, secret, secret_env: None, file: None }];
     config.limits.requests_per_second_max = 0;
