@@ -69,4 +69,4 @@ pub mod operations {}
 #[doc = include_str!("protocol.md")]
 pub mod protocol {}
 
-pub use app::{Listeners, Server, StartError};
+pub use app::{Listeners, ReloadError, Server, StartError};

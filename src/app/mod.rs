@@ -1,5 +1,8 @@
 //! The composition root: from a configuration to a running server. The one file that knows every part.
 
+mod reload;
+mod settings;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,16 +14,18 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+pub use reload::ReloadError;
+use reload::{InForce, RELOADS_MAX};
+use settings::{hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
+
 use crate::config::{Config, DevelopmentKeyError, Problem, development_key};
-use crate::hub;
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
-use crate::net::{Acceptor, Admin, Admissions, Demo, DemoToken, Gate, Inbox, Readiness, Rules, bind, run_shard};
+use crate::net::{Acceptor, Admin, Admissions, Demo, DemoToken, Gate, Inbox, Readiness, bind, run_shard};
 use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
-use crate::session::{self, Shard, StateSettings};
-use crate::store::{self, Classes, Partition};
-use crate::wire::encode::LimitsInfo;
+use crate::session::Shard;
+use crate::store::{Classes, Partition};
 
 /// Threads for what is not a connection's: accepting, metrics.
 const CONTROL_THREADS: usize = 1;
@@ -28,15 +33,8 @@ const CONTROL_THREADS: usize = 1;
 /// How often histograms are folded, so that their samples do not pile up between scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(1);
 
-/// How often due times are looked at, unless one of them is shorter.
-const SWEEP_MAX: Duration = Duration::from_millis(250);
-const SWEEP_MIN: Duration = Duration::from_millis(5);
-
 /// How long a token of the demo page is good.
 const DEMO_TOKEN_TTL: Duration = Duration::from_secs(3600);
-
-/// Configurations that wait for a shard.
-const RELOADS_MAX: usize = 4;
 
 /// Shards at most: a room's listeners are a mask of 64 bits.
 const SHARDS_MAX: usize = 64;
@@ -88,20 +86,6 @@ pub enum StartError {
     /// The metrics' buckets are refused.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-}
-
-/// Why a configuration cannot be put into force while the server runs.
-#[derive(Debug, Error)]
-pub enum ReloadError {
-    /// A key cannot be used.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The development key cannot be had.
-    #[error(transparent)]
-    DevelopmentKey(#[from] DevelopmentKeyError),
-    /// Plugins cannot be loaded.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Plugins(Vec<Problem>),
 }
 
 /// A running server. Dropping it stops it without ceremony; [`Server::stop`] is the polite way.
@@ -196,59 +180,6 @@ impl Server {
         self.control.block_on(future)
     }
 
-    /// Puts another configuration into force, with its plugins, without a connection noticing. What cannot be changed while
-    /// the server runs is left as it is, and its keys are returned. Plugins are compiled here: not to be called by whoever
-    /// serves. Returns when every shard has changed over.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be put into force. What was in force stays.
-    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
-        let result = self.put_into_force(config);
-        self.metrics.reloads.count(if result.is_ok() { "ok" } else { "refused" });
-        result
-    }
-
-    /// Counts a configuration that was too bad to be tried.
-    pub fn reload_refused(&self) {
-        self.metrics.reloads.count("refused");
-    }
-
-    fn put_into_force(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
-        let mut in_force = self.in_force.lock();
-        let mut config = complete(config, self.client)?;
-        let fixed = keep_what_is_fixed(&in_force.config, &mut config);
-        let authenticator = Arc::new(Authenticator::new(&config.auth)?);
-        let Generation { auth, chains } = self
-            .policies
-            .load(&config, authenticator)
-            .map_err(|errors| ReloadError::Plugins(errors.iter().map(|error| problem(&config, error)).collect()))?;
-        let before = std::mem::replace(&mut *self.gate.rules.write(), Arc::new(rules(&config, Arc::clone(&auth))));
-        let settings = Arc::new(session_settings(&config));
-        let relay_settings = Arc::new(relay_settings(&config));
-        // When the last shard has changed over, the last sender is dropped.
-        let (waiting, changed_over) = std::sync::mpsc::channel::<()>();
-        for (reloads, chain) in in_force.reloads.iter().zip(chains) {
-            let reload = session::Reload {
-                settings: Arc::clone(&settings),
-                relay: relay::Reload {
-                    settings: Arc::clone(&relay_settings),
-                    hub: hub_limits(&config),
-                    chain,
-                    auth: Arc::clone(&auth),
-                },
-                done: waiting.clone(),
-            };
-            // A shard that takes none any more has stopped.
-            let _stopped = reloads.blocking_send(reload);
-        }
-        drop(waiting);
-        let _all_done = changed_over.recv();
-        self.policies.retire(Arc::clone(&before.auth));
-        in_force.config = config;
-        Ok(fixed)
-    }
-
     /// Stops: no new connections, everyone is told to go, and what was acknowledged is kept. Returns when all are gone.
     pub fn stop(mut self) {
         self.readiness.drain();
@@ -305,33 +236,6 @@ fn complete(mut config: Config, client: SocketAddr) -> Result<Config, Developmen
     Ok(config)
 }
 
-/// Leaves as it was what a running server cannot change, and says which keys that were.
-fn keep_what_is_fixed(before: &Config, config: &mut Config) -> Vec<&'static str> {
-    let mut fixed = Vec::new();
-    macro_rules! keep {
-        ($($key:literal: $($field:ident).+;)*) => {$(
-            if format!("{:?}", before.$($field).+) != format!("{:?}", config.$($field).+) {
-                fixed.push($key);
-                config.$($field).+.clone_from(&before.$($field).+);
-            }
-        )*};
-    }
-    keep! {
-        "development": development;
-        "listen": listen;
-        "shards": shards;
-        "data_directory": data_directory;
-        "admin.listen": admin.listen;
-        "log": log;
-        "store": store;
-        "rooms": rooms;
-        "limits.connections_max": limits.connections_max;
-        "limits.connections_per_address_max": limits.connections_per_address_max;
-        "limits.handshakes_max": limits.handshakes_max;
-    }
-    fixed
-}
-
 fn loopback_hosts(port: u16) -> Vec<String> {
     vec![format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")]
 }
@@ -359,19 +263,6 @@ fn gate(
     }
 }
 
-fn rules(config: &Config, auth: Arc<Auth>) -> Rules {
-    let limits = &config.limits;
-    Rules {
-        auth,
-        allowed_origins: config.allowed_origins.clone(),
-        query_token: config.query_token,
-        trusted_proxies: config.proxy.trusted.clone(),
-        message_limits: (limits.message_bytes_max, limits.message_fragments_max),
-        handshake_max: Duration::from_millis(limits.handshake_ms_max),
-        handshake_bytes_max: limits.handshake_bytes_max,
-    }
-}
-
 fn demo(config: Config, client: SocketAddr, authenticator: Arc<Authenticator>) -> Demo {
     Demo::new(loopback_hosts(client.port()), move |user| {
         crate::ids::check_id(user).ok()?;
@@ -380,16 +271,6 @@ fn demo(config: Config, client: SocketAddr, authenticator: Arc<Authenticator>) -
         let expires_at = authenticator.authenticate(&token, wall_clock()).ok()?.expires_at?;
         Some(DemoToken { token, expires_at })
     })
-}
-
-/// Often enough for the shortest time that is configured.
-fn sweep_interval(config: &Config) -> Duration {
-    let timing = &config.timing;
-    let shortest =
-        [timing.auth_ms_max, timing.ping_ms, timing.pong_ms_max, timing.close_ms_max, config.limits.outbox_ms_max]
-            .into_iter()
-            .min();
-    Duration::from_millis(shortest.unwrap_or(u64::MAX) / 4).clamp(SWEEP_MIN, SWEEP_MAX)
 }
 
 /// Folds histograms now and then, as the exporter wants it.
@@ -410,13 +291,6 @@ async fn tick(ticks: watch::Sender<u64>, every: Duration) {
         interval.tick().await;
         ticks.send_modify(|tick| *tick = tick.wrapping_add(1));
     }
-}
-
-/// What is in force, and the way to change it.
-struct InForce {
-    config: Config,
-    /// To each shard.
-    reloads: Vec<mpsc::Sender<session::Reload>>,
 }
 
 /// What every shard is made of.
@@ -440,7 +314,10 @@ impl ShardParts<'_> {
         let settings = Arc::new(session_settings(self.config));
         let relay_settings = Arc::new(relay_settings(self.config));
         let hub = hub_limits(self.config);
-        let store = Partition::new(Arc::new(Classes::new(&self.config.store, &self.config.rooms)), self.store_limits());
+        let store = Partition::new(
+            Arc::new(Classes::new(&self.config.store, &self.config.rooms)),
+            store_limits(self.config, self.shards),
+        );
         let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
             let parts = relay::Parts {
@@ -455,66 +332,5 @@ impl ShardParts<'_> {
             };
             run_shard(Shard::new(shard, settings, Relay::new(parts), metrics), inbox, gate)
         })
-    }
-
-    /// Each partition gets its share of what is bounded for all together.
-    fn store_limits(&self) -> store::Limits {
-        let (limits, store) = (&self.config.limits, &self.config.store);
-        let share = |total: usize| total.div_ceil(usize::from(self.shards));
-        store::Limits {
-            rooms_max: share(store.rooms_max),
-            total_bytes_max: share(store.total_bytes_max),
-            dedup_ms: store.dedup_seconds.saturating_mul(1000),
-            dedup_entries_max: share(store.dedup_entries_max),
-            connections_per_user_max: limits.connections_per_user_max,
-            rooms_per_user_max: limits.rooms_per_user_max,
-            members_per_room_max: limits.members_per_room_max,
-            member_events_max: if limits.member_events_max == 0 { usize::MAX } else { limits.member_events_max },
-            online_users_max: limits.online_users_max,
-            recover_events_max: limits.recover_events_max,
-            recover_bytes_max: limits.recover_bytes_max,
-        }
-    }
-}
-
-fn session_settings(config: &Config) -> session::Settings {
-    let (limits, timing) = (&config.limits, &config.timing);
-    session::Settings {
-        state: StateSettings {
-            requests_per_second_max: limits.requests_per_second_max,
-            request_burst_max: limits.request_burst_max,
-            rate_refusals_max: limits.rate_refusals_max,
-            invalid_frames_max: limits.invalid_frames_max,
-            auth_max: Duration::from_millis(timing.auth_ms_max),
-            ping: Duration::from_millis(timing.ping_ms),
-            pong_max: Duration::from_millis(timing.pong_ms_max),
-            token_expiring: Duration::from_millis(timing.token_expiring_ms),
-        },
-        drain: Duration::from_millis(timing.drain_ms),
-    }
-}
-
-fn relay_settings(config: &Config) -> relay::Settings {
-    let limits = &config.limits;
-    relay::Settings {
-        node: Arc::from(format!("{:x}", std::process::id())),
-        limits: LimitsInfo {
-            message_bytes_max: limits.message_bytes_max,
-            rooms_max: limits.rooms_per_connection_max,
-            ping_ms: config.timing.ping_ms,
-        },
-        rooms_per_connection_max: limits.rooms_per_connection_max,
-        recover_bytes_max: limits.outbox_bytes_max,
-    }
-}
-
-fn hub_limits(config: &Config) -> hub::Limits {
-    let limits = &config.limits;
-    hub::Limits {
-        room_flush: Duration::from_millis(config.delivery.room_flush_ms),
-        outbox_bytes_max: limits.outbox_bytes_max,
-        outbox_frames_max: limits.outbox_frames_max,
-        outbox_age_max: Duration::from_millis(limits.outbox_ms_max),
-        close_max: Duration::from_millis(config.timing.close_ms_max),
     }
 }

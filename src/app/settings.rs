@@ -1,0 +1,101 @@
+//! From the configuration to what each part needs to know of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::hub;
+use crate::net::Rules;
+use crate::policy::Auth;
+use crate::relay;
+use crate::session::{self, StateSettings};
+use crate::store;
+use crate::wire::encode::LimitsInfo;
+
+/// How often due times are looked at, unless one of them is shorter.
+const SWEEP_MAX: Duration = Duration::from_millis(250);
+const SWEEP_MIN: Duration = Duration::from_millis(5);
+
+pub(super) fn rules(config: &Config, auth: Arc<Auth>) -> Rules {
+    let limits = &config.limits;
+    Rules {
+        auth,
+        allowed_origins: config.allowed_origins.clone(),
+        query_token: config.query_token,
+        trusted_proxies: config.proxy.trusted.clone(),
+        message_limits: (limits.message_bytes_max, limits.message_fragments_max),
+        handshake_max: Duration::from_millis(limits.handshake_ms_max),
+        handshake_bytes_max: limits.handshake_bytes_max,
+    }
+}
+
+pub(super) fn session_settings(config: &Config) -> session::Settings {
+    let (limits, timing) = (&config.limits, &config.timing);
+    session::Settings {
+        state: StateSettings {
+            requests_per_second_max: limits.requests_per_second_max,
+            request_burst_max: limits.request_burst_max,
+            rate_refusals_max: limits.rate_refusals_max,
+            invalid_frames_max: limits.invalid_frames_max,
+            auth_max: Duration::from_millis(timing.auth_ms_max),
+            ping: Duration::from_millis(timing.ping_ms),
+            pong_max: Duration::from_millis(timing.pong_ms_max),
+            token_expiring: Duration::from_millis(timing.token_expiring_ms),
+        },
+        drain: Duration::from_millis(timing.drain_ms),
+    }
+}
+
+pub(super) fn relay_settings(config: &Config) -> relay::Settings {
+    let limits = &config.limits;
+    relay::Settings {
+        node: Arc::from(format!("{:x}", std::process::id())),
+        limits: LimitsInfo {
+            message_bytes_max: limits.message_bytes_max,
+            rooms_max: limits.rooms_per_connection_max,
+            ping_ms: config.timing.ping_ms,
+        },
+        rooms_per_connection_max: limits.rooms_per_connection_max,
+        recover_bytes_max: limits.outbox_bytes_max,
+    }
+}
+
+pub(super) fn hub_limits(config: &Config) -> hub::Limits {
+    let limits = &config.limits;
+    hub::Limits {
+        room_flush: Duration::from_millis(config.delivery.room_flush_ms),
+        outbox_bytes_max: limits.outbox_bytes_max,
+        outbox_frames_max: limits.outbox_frames_max,
+        outbox_age_max: Duration::from_millis(limits.outbox_ms_max),
+        close_max: Duration::from_millis(config.timing.close_ms_max),
+    }
+}
+
+/// Each partition gets its share of what is bounded for all together.
+pub(super) fn store_limits(config: &Config, shards: u16) -> store::Limits {
+    let (limits, store) = (&config.limits, &config.store);
+    let share = |total: usize| total.div_ceil(usize::from(shards));
+    store::Limits {
+        rooms_max: share(store.rooms_max),
+        total_bytes_max: share(store.total_bytes_max),
+        dedup_ms: store.dedup_seconds.saturating_mul(1000),
+        dedup_entries_max: share(store.dedup_entries_max),
+        connections_per_user_max: limits.connections_per_user_max,
+        rooms_per_user_max: limits.rooms_per_user_max,
+        members_per_room_max: limits.members_per_room_max,
+        member_events_max: if limits.member_events_max == 0 { usize::MAX } else { limits.member_events_max },
+        online_users_max: limits.online_users_max,
+        recover_events_max: limits.recover_events_max,
+        recover_bytes_max: limits.recover_bytes_max,
+    }
+}
+
+/// Often enough for the shortest time that is configured.
+pub(super) fn sweep_interval(config: &Config) -> Duration {
+    let timing = &config.timing;
+    let shortest =
+        [timing.auth_ms_max, timing.ping_ms, timing.pong_ms_max, timing.close_ms_max, config.limits.outbox_ms_max]
+            .into_iter()
+            .min();
+    Duration::from_millis(shortest.unwrap_or(u64::MAX) / 4).clamp(SWEEP_MIN, SWEEP_MAX)
+}
