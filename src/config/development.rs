@@ -25,7 +25,7 @@ impl Config {
         Self {
             development: true,
             allowed_origins: origins(defaults.listen.port()).to_vec(),
-            plugins: vec![sample_policy()],
+            plugins: vec![sample_rights(), sample_policy()],
             ..defaults
         }
     }
@@ -34,6 +34,21 @@ impl Config {
 /// The origins of a page that a server on this machine serves itself.
 pub(super) fn origins(port: u16) -> [String; 2] {
     [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")]
+}
+
+fn sample_rights() -> Plugin {
+    let config = json!({
+        "rules": [
+            { "rooms": ["announcements", "announcements:*"], "send": ["role=admin"], "delete": ["role=admin"] },
+            { "rooms": ["dm:{userId}:*", "dm:*:{userId}"] },
+            {
+                "rooms": ["dm:*"],
+                "join": "nobody", "send": "nobody", "history": "nobody", "presence": "nobody",
+            },
+            { "rooms": ["*"], "delete": ["role=moderator", "role=admin"] },
+        ],
+    });
+    Plugin { config: config.as_object().cloned().unwrap_or_default(), ..Plugin::new("room-acl", "bundled:room-acl") }
 }
 
 fn sample_policy() -> Plugin {

@@ -55,6 +55,9 @@ pub struct BenchArgs {
     /// The bundled message policy plugin, in the fan-out workloads
     #[arg(long, value_enum, default_value = "on")]
     plugin: Switch,
+    /// The bundled room rights plugin, in the fan-out workloads
+    #[arg(long, value_enum, default_value = "off")]
+    acl: Switch,
     /// Seconds that are measured, after one of warm-up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -140,6 +143,16 @@ enum Switch {
     Both,
 }
 
+impl Switch {
+    fn settings(self) -> Vec<bool> {
+        match self {
+            Self::On => vec![true],
+            Self::Off => vec![false],
+            Self::Both => vec![false, true],
+        }
+    }
+}
+
 /// Runs the benchmark and prints what it came to.
 ///
 /// # Errors
@@ -192,15 +205,12 @@ fn settings(args: &BenchArgs) -> Settings {
             Pacing::Off => vec![Some(0)],
             Pacing::Both => vec![None, Some(0)],
         },
-        plugin: match args.plugin {
-            Switch::On => vec![true],
-            Switch::Off => vec![false],
-            Switch::Both => vec![false, true],
-        },
+        plugin: args.plugin.settings(),
+        acl: args.acl.settings(),
     }
 }
 
 /// Of a server that is not ours, nothing can be set.
 fn as_is() -> Settings {
-    Settings { shards: vec![None], room_flush_ms: vec![None], plugin: vec![false] }
+    Settings { shards: vec![None], room_flush_ms: vec![None], plugin: vec![false], acl: vec![false] }
 }

@@ -161,7 +161,7 @@ mod tests {
         LoadedRow {
             workload: "W3",
             is_echo: false,
-            setup: Setup { shards: Some(1), room_flush_ms: None, plugin },
+            setup: Setup { shards: Some(1), room_flush_ms: None, plugin, acl: false },
             ratio: Some(1.0),
             ratio_range: Some((1.0, 1.0)),
             server: Figures { per_cpu_second: Some(per_cpu_second), ..Figures::default() },

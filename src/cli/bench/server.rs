@@ -26,6 +26,12 @@ const SERVE: [&str; 2] = ["serve", "--config"];
 /// Variables that would change what our configuration file says.
 const VARIABLES_REMOVED: [&str; 5] = ["JWT_SECRET", "PORT", "FRONTEND_URL", "REDIS_HOST", "REDIS_PORT"];
 
+/// The plugins that a workload may be measured with.
+const MESSAGE_POLICY: &str = "[[plugins]]\nname = \"message-policy\"\ncomponent = \"bundled:message-policy\"\n";
+const ROOM_ACL: &str = "[[plugins]]\nname = \"room-acl\"\ncomponent = \"bundled:room-acl\"\n\
+    [[plugins.config.rules]]\nrooms = [\"dm:{userId}:*\", \"dm:*:{userId}\"]\n\
+    [[plugins.config.rules]]\nrooms = [\"*\"]\nsend = [\"role=admin\", \"{userId}=*\"]\ndelete = [\"role=moderator\"]\n";
+
 /// The name of the subcommand that becomes another command once it is tied to our life.
 pub(super) const TIED: &str = "tied";
 /// The name of the subcommand that serves the floor.
@@ -186,11 +192,8 @@ fn configuration(
     let quote = |text: &str| serde_json::to_string(text);
     let shards = setup.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
     let delivery = setup.room_flush_ms.map(|ms| format!("[delivery]\nroom_flush_ms = {ms}\n")).unwrap_or_default();
-    let plugins = if setup.plugin {
-        "[[plugins]]\nname = \"message-policy\"\ncomponent = \"bundled:message-policy\"\n"
-    } else {
-        ""
-    };
+    let acl = if setup.acl { ROOM_ACL } else { "" };
+    let plugins = if setup.plugin { MESSAGE_POLICY } else { "" };
     Ok(format!(
         "listen = \"{listen}\"\n{shards}data_directory = {data}\n\
          [admin]\nlisten = \"{admin}\"\n\
@@ -199,7 +202,7 @@ fn configuration(
          {delivery}\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
-         {plugins}",
+         {acl}{plugins}",
         data = quote(&directory.join("data").to_string_lossy())?,
         secret = quote(secret)?,
     ))

@@ -92,7 +92,7 @@ fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 17] {
         "workload",
         "shards",
         "pacing",
-        "plugin",
+        "plugins",
         per_second,
         per_cpu,
         "floor",
@@ -115,7 +115,7 @@ fn loaded_row(row: &LoadedRow) -> Vec<String> {
         row.workload.to_owned(),
         shards(row.setup),
         pacing(row.setup),
-        if row.setup.plugin { "on" } else { "off" }.to_owned(),
+        plugins(row.setup).to_owned(),
         thousands(row.server.per_second),
         per_cpu(&row.server),
         per_cpu(&row.floor),
@@ -167,6 +167,15 @@ fn storm_row(row: &StormRow) -> Vec<String> {
         seconds(Some(row.floor.joined_seconds)),
         seconds(row.floor.cpu_seconds),
     ]
+}
+
+fn plugins(setup: Setup) -> &'static str {
+    match (setup.plugin, setup.acl) {
+        (false, false) => "none",
+        (true, false) => "policy",
+        (false, true) => "acl",
+        (true, true) => "policy, acl",
+    }
 }
 
 fn plugin_rows(row: &LoadedRow) -> impl Iterator<Item = Vec<String>> {

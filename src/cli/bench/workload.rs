@@ -71,6 +71,8 @@ pub(crate) struct Setup {
     pub(crate) room_flush_ms: Option<u64>,
     /// Whether the message policy plugin is loaded.
     pub(crate) plugin: bool,
+    /// Whether the room rights plugin is loaded, and asked about every send.
+    pub(crate) acl: bool,
 }
 
 /// One row of the report to be: a workload in a setup.
@@ -86,6 +88,7 @@ pub(super) struct Settings {
     pub(super) shards: Vec<Option<usize>>,
     pub(super) room_flush_ms: Vec<Option<u64>>,
     pub(super) plugin: Vec<bool>,
+    pub(super) acl: Vec<bool>,
 }
 
 /// The cases that the choices make, each once. A setting that cannot matter to a workload is not varied for it.
@@ -123,12 +126,13 @@ pub(super) fn cases(choices: &[Choice], settings: &Settings) -> Vec<Case> {
 fn combined(workload: Workload, settings: &Settings) -> Vec<Case> {
     let paced = matches!(workload.kind, Kind::FanOut { .. });
     let flushes = if paced { settings.room_flush_ms.as_slice() } else { &[None] };
+    let acls = if paced { settings.acl.as_slice() } else { &[false] };
     let plugins = if paced { settings.plugin.as_slice() } else { &[false] };
     let mut cases = Vec::new();
     for shards in &settings.shards {
         for room_flush_ms in flushes {
-            for plugin in plugins {
-                let setup = Setup { shards: *shards, room_flush_ms: *room_flush_ms, plugin: *plugin };
+            for (plugin, acl) in plugins.iter().flat_map(|plugin| acls.iter().map(move |acl| (*plugin, *acl))) {
+                let setup = Setup { shards: *shards, room_flush_ms: *room_flush_ms, plugin, acl };
                 cases.push(Case { workload, setup });
             }
         }
@@ -142,8 +146,12 @@ mod tests {
 
     #[test]
     fn each_case_is_there_once_and_nothing_is_varied_in_vain() {
-        let settings =
-            Settings { shards: vec![Some(1), Some(2)], room_flush_ms: vec![None, Some(0)], plugin: vec![false] };
+        let settings = Settings {
+            shards: vec![Some(1), Some(2)],
+            room_flush_ms: vec![None, Some(0)],
+            plugin: vec![false],
+            acl: vec![false],
+        };
         assert_eq!(cases(&[Choice::W2], &settings).len(), 4);
         assert_eq!(cases(&[Choice::Echo], &settings).len(), 2);
         assert_eq!(cases(&[Choice::W1, Choice::Plugin], &settings).len(), 16);
