@@ -25,11 +25,13 @@ mod pool;
 mod precompiled;
 mod quarantine;
 mod signing;
+mod verdict;
 
-pub use auth::{Action, Auth, AuthError, Credentials, Decision, Denial, Forget, NotAllowed, Who};
+pub use auth::{Auth, Forget};
 pub use chain::{Body, Chain, Filtered, Question};
 pub use identity::{Attribute, Identity};
 pub use jwt::{Authenticator, KeyError, TokenError};
 pub use load::LoadError;
 pub use policies::{Generation, Policies, check};
 pub use signing::{SigningError, sign};
+pub use verdict::{Action, AuthError, Credentials, Decision, Denial, NotAllowed, Who};
