@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -109,12 +109,13 @@ impl Server {
         let (client, admin) = (listeners.client.local_addr()?, listeners.admin.local_addr()?);
         let shards = shard_count(config.shards);
         let metrics = Metrics::new()?;
+        metrics.store.bytes_max.set(config.store.total_bytes_max as f64);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
         let plugins = Plugins::load(&config.plugins, shards).map_err(StartError::Plugins)?;
         let gate = Arc::new(gate(&config, client, Arc::clone(&authenticator), Arc::clone(&metrics)));
         let readiness = Arc::new(Readiness::default());
         let (stop, stopped) = watch::channel(false);
-        let (ticks, clock) = watch::channel(0);
+        let (ticks, clock) = watch::channel(Instant::now());
 
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -145,7 +146,7 @@ impl Server {
 
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
-            Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }.run(),
+            Admin { listener: admin_listener, metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) }.run(),
         );
         control.spawn(keep_metrics(metrics));
         control.spawn(tick(ticks, sweep_interval(&config)));
@@ -171,6 +172,7 @@ impl Server {
     pub fn stop(mut self) {
         self.readiness.drain();
         self.gate.draining.store(true, Ordering::Relaxed);
+        self.gate.metrics.draining.set(1.0);
         let _nobody_listens = self.stop.send(true);
         for shard in self.shards.drain(..) {
             match shard.join() {
@@ -230,10 +232,12 @@ fn shard_count(configured: usize) -> u16 {
 fn gate(config: &Config, client: SocketAddr, authenticator: Arc<Authenticator>, metrics: Arc<Metrics>) -> Gate {
     let limits = &config.limits;
     let demo_authenticator = Arc::clone(&authenticator);
+    let admissions = Admissions::new(limits.connections_max, limits.connections_per_address_max);
+    metrics.connections_max.set(admissions.connections_max() as f64);
     Gate {
         authenticator,
         metrics,
-        admissions: Arc::new(Admissions::new(limits.connections_max, limits.connections_per_address_max)),
+        admissions: Arc::new(admissions),
         allowed_origins: config.allowed_origins.clone(),
         query_token: config.query_token,
         trusted_proxies: config.proxy.trusted.clone(),
@@ -276,12 +280,12 @@ async fn keep_metrics(metrics: Arc<Metrics>) {
 }
 
 /// The shards' clock.
-async fn tick(ticks: watch::Sender<u64>, every: Duration) {
+async fn tick(ticks: watch::Sender<Instant>, every: Duration) {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        ticks.send_modify(|tick| *tick = tick.wrapping_add(1));
+        ticks.send_replace(Instant::now());
     }
 }
 
