@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
@@ -114,6 +114,7 @@ impl Server {
         let (client, admin) = (listeners.client.local_addr()?, listeners.admin.local_addr()?);
         let shards = shard_count(config.shards);
         let metrics = Metrics::new()?;
+        metrics.store.bytes_max.set(config.store.total_bytes_max as f64);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
         let (mailboxes, mail) = Mailboxes::new(shards);
         let forgetful = mailboxes.clone();
@@ -125,7 +126,7 @@ impl Server {
         let gate = Arc::new(gate(&config, client, Arc::clone(&auth), authenticator, Arc::clone(&metrics)));
         let readiness = Arc::new(Readiness::default());
         let (stop, stopped) = watch::channel(false);
-        let (ticks, clock) = watch::channel(0);
+        let (ticks, clock) = watch::channel(Instant::now());
 
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -157,7 +158,7 @@ impl Server {
 
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
-            Admin { listener: admin_listener, metrics: metrics.handle(), readiness: Arc::clone(&readiness) }.run(),
+            Admin { listener: admin_listener, metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) }.run(),
         );
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
@@ -184,6 +185,7 @@ impl Server {
     pub fn stop(mut self) {
         self.readiness.drain();
         self.gate.draining.store(true, Ordering::Relaxed);
+        self.gate.metrics.draining.set(1.0);
         let _nobody_listens = self.stop.send(true);
         for shard in self.shards.drain(..) {
             match shard.join() {
@@ -254,10 +256,12 @@ fn gate(
     metrics: Arc<Metrics>,
 ) -> Gate {
     let limits = &config.limits;
+    let admissions = Admissions::new(limits.connections_max, limits.connections_per_address_max);
+    metrics.connections_max.set(admissions.connections_max() as f64);
     Gate {
         rules: RwLock::new(Arc::new(rules(config, auth))),
         metrics,
-        admissions: Arc::new(Admissions::new(limits.connections_max, limits.connections_per_address_max)),
+        admissions: Arc::new(admissions),
         draining: AtomicBool::new(false),
         demo: config.development.then(|| demo(config.clone(), client, authenticator)),
     }
@@ -284,12 +288,12 @@ async fn keep_metrics(metrics: Arc<Metrics>) {
 }
 
 /// The shards' clock.
-async fn tick(ticks: watch::Sender<u64>, every: Duration) {
+async fn tick(ticks: watch::Sender<Instant>, every: Duration) {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        ticks.send_modify(|tick| *tick = tick.wrapping_add(1));
+        ticks.send_replace(Instant::now());
     }
 }
 

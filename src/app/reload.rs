@@ -48,13 +48,13 @@ impl Server {
     /// Why it cannot be put into force. What was in force stays.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
         let result = self.put_into_force(config);
-        self.metrics.reloads.count(if result.is_ok() { "ok" } else { "refused" });
+        self.metrics.policy.reloads.count(if result.is_ok() { "ok" } else { "refused" });
         result
     }
 
     /// Counts a configuration that was too bad to be tried.
     pub fn reload_refused(&self) {
-        self.metrics.reloads.count("refused");
+        self.metrics.policy.reloads.count("refused");
     }
 
     fn put_into_force(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {

@@ -57,17 +57,22 @@ impl Hub {
             self.queue.push_back(room);
         }
         let mut budget = Budget { writes: SLICE_WRITES_MAX, began: now };
+        // Most slices end with the end of a pass, whose time does for both.
+        let mut read_clock = None;
         while let Some(room) = self.queue.pop_front() {
             if self.pass(room, &mut budget, now) {
-                self.end_pass(room, now);
+                let written = Instant::now();
+                self.end_pass(room, now, written);
+                read_clock = Some(written);
             } else {
                 self.queue.push_back(room);
+                read_clock = None;
             }
             if budget.is_spent() {
                 break;
             }
         }
-        self.flush_state(Instant::now())
+        self.flush_state(read_clock.unwrap_or_else(Instant::now))
     }
 
     /// Goes on with a room's pass, or begins one. Returns whether it is done.
@@ -121,9 +126,12 @@ impl Hub {
         Step::Done
     }
 
-    fn end_pass(&mut self, room_key: u32, now: Instant) {
+    fn end_pass(&mut self, room_key: u32, now: Instant, written: Instant) {
         let Some(room) = self.rooms.get_mut(room_key as usize) else { return };
-        room.pass = None;
+        if let Some(pass) = room.pass.take() {
+            // Once for all receivers: an upper bound for each, because the oldest event and the last write are meant.
+            self.latency.record(written.saturating_duration_since(pass.since));
+        }
         let moved = room.close_gaps();
         let clean = !room.has_outbox();
         self.note_moved(room_key, moved);

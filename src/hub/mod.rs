@@ -15,6 +15,7 @@ mod batch;
 mod connection;
 mod flush;
 mod room;
+mod stats;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -23,6 +24,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use metrics::Histogram;
 use tokio::net::TcpStream;
 
 use self::batch::Pending;
@@ -30,6 +32,7 @@ pub use self::connection::Connection;
 use self::connection::Place;
 pub use self::flush::Progress;
 use self::room::Room;
+pub use self::stats::{Stats, Usage};
 use crate::ids::{ConnectionKey, RoomId};
 use crate::wire::frame::close_frame;
 use crate::wire::{CloseCode, Encoding, Frame};
@@ -53,23 +56,6 @@ pub struct Limits {
     pub close_max: Duration,
 }
 
-/// What a hub did since it was last asked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Frames handed to receivers' sockets or backlogs.
-    pub deliveries: u64,
-    /// Frames dropped because a receiver was slow and they were ephemeral.
-    pub dropped: u64,
-    /// System calls that wrote.
-    pub writes: u64,
-    /// Bytes written.
-    pub bytes: u64,
-    /// Flush passes over a room.
-    pub passes: u64,
-    /// Connections closed because they were slow.
-    pub slow_consumers: u64,
-}
-
 /// One shard's connections and rooms.
 pub struct Hub {
     limits: Limits,
@@ -87,12 +73,15 @@ pub struct Hub {
     /// Rooms with anything unwritten.
     dirty_rooms: usize,
     flusher: Option<Waker>,
+    memberships: usize,
     stats: Stats,
+    /// Where each flush notes how long its oldest event waited.
+    latency: Histogram,
 }
 
 impl Hub {
     /// A hub without connections.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, latency: Histogram) -> Self {
         Self {
             limits,
             connections: slab::Slab::new(),
@@ -104,24 +93,15 @@ impl Hub {
             delayed: BinaryHeap::new(),
             dirty_rooms: 0,
             flusher: None,
+            memberships: 0,
             stats: Stats::default(),
+            latency,
         }
     }
 
     /// From here on other bounds hold.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-    }
-
-    /// What was done since the last call.
-    pub fn take_stats(&mut self) -> Stats {
-        std::mem::take(&mut self.stats)
-    }
-
-    /// Adds what a connection's own task did.
-    pub fn add_stats(&mut self, stats: &Stats) {
-        self.stats.writes += stats.writes;
-        self.stats.bytes += stats.bytes;
     }
 
     /// Takes over a socket.
@@ -205,6 +185,7 @@ impl Hub {
             place.membership = membership;
         } else if let Some(room) = self.rooms.get_mut(room_key as usize) {
             connection.rooms.push(Place { room: room_key, index: room.add(key.slot), membership });
+            self.memberships += 1;
         }
     }
 
@@ -215,6 +196,7 @@ impl Hub {
         let Some(connection) = self.connection(key) else { return };
         let Some(position) = connection.rooms.iter().position(|place| place.room == room_key) else { return };
         let place = connection.rooms.swap_remove(position);
+        self.memberships -= 1;
         if let Some(room) = self.rooms.get_mut(room_key as usize) {
             let moved = room.remove(place.index);
             self.note_moved(room_key, moved);
@@ -250,7 +232,7 @@ impl Hub {
         };
         let skip = except.filter(is_there).map(|key| key.slot);
         let was_clean = room.is_clean();
-        let audience = room.push(Pending { tick: self.tick, frame, audience: 0, skip });
+        let audience = room.push(Pending { tick: self.tick, frame, audience: 0, skip }, now);
         if was_clean {
             self.dirty_rooms += 1;
             self.schedule(room_key, now);
@@ -426,11 +408,5 @@ impl Hub {
         for slot in slow {
             self.drop_slow(u32::try_from(slot).unwrap_or(u32::MAX));
         }
-    }
-
-    /// Bytes and connections that wait: for metrics.
-    pub fn waiting(&self) -> (usize, usize) {
-        let backlogs = self.connections.iter().filter_map(|(_, connection)| connection.backlog.as_ref());
-        backlogs.fold((0, 0), |(bytes, count), backlog| (bytes + backlog.bytes(), count + 1))
     }
 }

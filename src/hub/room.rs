@@ -18,6 +18,8 @@ pub(super) struct Room {
     pub(super) members: Vec<u32>,
     struck_out: usize,
     outbox: Vec<Pending>,
+    /// When the oldest frame in the outbox was published.
+    since: Option<Instant>,
     /// The pass that is under way.
     pub(super) pass: Option<Pass>,
     /// When the last pass began.
@@ -27,13 +29,15 @@ pub(super) struct Room {
 /// A walk over a room's members, each of whom is written the batch.
 pub(super) struct Pass {
     pub(super) batch: Batch,
+    /// When the oldest of its frames was published.
+    pub(super) since: Instant,
     /// Place of the next member.
     pub(super) next: usize,
 }
 
 impl Room {
     pub(super) fn new(id: RoomId) -> Self {
-        Self { id, members: Vec::new(), struck_out: 0, outbox: Vec::new(), pass: None, last_flush: None }
+        Self { id, members: Vec::new(), struck_out: 0, outbox: Vec::new(), since: None, pass: None, last_flush: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,8 +97,9 @@ impl Room {
     }
 
     /// Appends a frame for the members there are now; returns how many.
-    pub(super) fn push(&mut self, pending: Pending) -> usize {
+    pub(super) fn push(&mut self, pending: Pending, now: Instant) -> usize {
         let audience = self.members.len();
+        self.since.get_or_insert(now);
         self.outbox.push(Pending { audience: u32::try_from(audience).unwrap_or(u32::MAX), ..pending });
         audience - self.struck_out
     }
@@ -102,7 +107,8 @@ impl Room {
     /// Begins a pass with all that waits.
     pub(super) fn begin_pass(&mut self, now: Instant) {
         self.last_flush = Some(now);
-        self.pass = Batch::new(std::mem::take(&mut self.outbox)).map(|batch| Pass { batch, next: 0 });
+        let since = self.since.take().unwrap_or(now);
+        self.pass = Batch::new(std::mem::take(&mut self.outbox)).map(|batch| Pass { batch, since, next: 0 });
     }
 
     /// All frames that may be unwritten for some member.
@@ -155,19 +161,33 @@ mod tests {
     }
 
     #[test]
+    fn a_pass_is_as_old_as_its_oldest_frame() {
+        let mut room = room(1);
+        let times: Vec<Instant> =
+            (0..4).map(|number| Instant::now() + std::time::Duration::from_secs(number)).collect();
+        room.push(pending(1), times[0]);
+        room.push(pending(2), times[1]);
+        room.begin_pass(times[2]);
+        assert_eq!(room.pass.take().map(|pass| pass.since), Some(times[0]));
+        room.push(pending(3), times[3]);
+        room.begin_pass(times[3]);
+        assert_eq!(room.pass.take().map(|pass| pass.since), Some(times[3]));
+    }
+
+    #[test]
     fn while_anything_waits_places_stay_and_newcomers_are_out_of_reach() {
         let mut room = room(5);
-        assert_eq!(room.push(pending(1)), 5);
+        assert_eq!(room.push(pending(1), Instant::now()), 5);
         assert_eq!(room.remove(1), None);
         assert_eq!(room.remove(4), None);
         assert_eq!(room.add(20), 5);
-        assert_eq!(room.push(pending(2)), 4);
+        assert_eq!(room.push(pending(2), Instant::now()), 4);
         assert_eq!(room.unwritten().map(|pending| pending.audience).collect::<Vec<_>>(), [5, 6]);
         room.begin_pass(Instant::now());
         assert!(room.close_gaps().is_empty(), "not during a pass");
         assert_eq!(room.last_tick(), 2);
         room.pass = None;
-        assert_eq!(room.push(pending(3)), 4);
+        assert_eq!(room.push(pending(3), Instant::now()), 4);
         assert_eq!(room.close_gaps(), [(10, 0), (12, 1), (13, 2), (20, 3)]);
         assert_eq!(room.members, [10, 12, 13, 20]);
         assert_eq!(room.last_audience(), 4);

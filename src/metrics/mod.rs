@@ -11,18 +11,31 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use crate::wire::{CloseCode, ErrorCode};
 
 mod plugin;
+mod process;
 
-pub use plugin::{GuestHook, PluginMetrics, PluginOutcome, RecycleReason, TrapKind};
+pub use plugin::{
+    GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
+};
 
-/// Buckets of durations of single calls, in seconds: 100 nanoseconds to 10 milliseconds and beyond.
+/// Buckets of durations of single calls, in seconds: from a microsecond, which a filter takes, to seconds, which a hook
+/// may that waits for others.
 const CALL_SECONDS: [f64; 16] =
-    [1e-7, 2.5e-7, 5e-7, 1e-6, 1.5e-6, 2e-6, 3e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 1e-1];
+    [1e-6, 1.5e-6, 2e-6, 3e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 5e-4, 2e-3, 5e-3, 1e-2, 5e-2, 0.15, 1.0, 5.0];
+
+/// Buckets of delays, in seconds. Among them are what is promised (delivery within 150 ms, typing within 100 ms, presence
+/// within 200 ms) and the 2 ms at which busy rooms are paced, so that each can be read without interpolation.
+const DELAY_SECONDS: [f64; 17] =
+    [1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 5.0];
+
+/// The histograms with these buckets.
+const DELAYS: [&str; 3] =
+    ["stentor_delivery_latency_seconds", "stentor_handshake_duration_seconds", "stentor_shard_delay_seconds"];
 
 /// Buckets of numbers of receivers.
 const RECIPIENTS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
 /// Requests by the name under which they are counted.
-const EVENTS: [&str; 10] = [
+pub const EVENTS: [&str; 10] = [
     "auth",
     "heartbeat",
     "join-room",
@@ -54,9 +67,6 @@ pub const AUTHENTICATION_RESULTS: [&str; 9] = [
     "anonymous",
 ];
 
-/// Results of putting another configuration into force.
-pub const RELOAD_RESULTS: [&str; 2] = ["ok", "refused"];
-
 /// Why a handshake is refused.
 pub const HANDSHAKE_REFUSALS: [&str; 8] =
     ["not_websocket", "version", "key", "subprotocol", "origin", "token", "policy", "draining"];
@@ -78,14 +88,19 @@ impl ByName {
 /// All metrics of one server.
 pub struct Metrics {
     recorder: PrometheusRecorder,
+    process: process::Process,
     /// Open connections.
     pub connections: Gauge,
+    /// Connections that there may be.
+    pub connections_max: Gauge,
     /// Connections that finished their handshake.
     pub connections_opened: Counter,
     /// Connections that ended, by why.
     pub connections_closed: ByName,
     /// Handshakes that were refused, by why.
     pub handshakes_refused: ByName,
+    /// How long handshakes take that succeed.
+    pub handshake_duration: Histogram,
     /// Authentications, by result.
     pub authentications: ByName,
     /// Requests, by event.
@@ -94,14 +109,18 @@ pub struct Metrics {
     pub errors: ByName,
     /// Messages stored.
     pub messages_stored: Counter,
+    /// Bytes read.
+    pub received_bytes: Counter,
+    /// Users with a connection.
+    pub users: Gauge,
+    /// How late shards look at the clock.
+    pub shard_delay: Histogram,
+    /// Whether the server is stopping: 0 or 1.
+    pub draining: Gauge,
     /// Receivers of one event on one shard.
     pub fanout_recipients: Histogram,
-    /// Configurations that were to be put into force while the server ran, by result.
-    pub reloads: ByName,
-    /// Questions about rights that a remembered verdict answered.
-    pub verdict_hits: Counter,
-    /// Questions about rights that plugins had to be asked.
-    pub verdict_misses: Counter,
+    /// Policies and what is asked of them.
+    pub policy: PolicyMetrics,
     /// What reaches receivers.
     pub delivery: DeliveryMetrics,
     /// What is kept.
@@ -110,6 +129,12 @@ pub struct Metrics {
 
 /// What reaches receivers, and how.
 pub struct DeliveryMetrics {
+    /// From publishing to writing.
+    pub latency: Histogram,
+    /// Rooms with anyone live.
+    pub rooms: Gauge,
+    /// Connections live in rooms.
+    pub memberships: Gauge,
     /// Frames handed to receivers.
     pub deliveries: Counter,
     /// Ephemeral frames dropped for slow receivers.
@@ -136,6 +161,8 @@ pub struct StoreMetrics {
     pub events: Gauge,
     /// Bytes of events kept.
     pub bytes: Gauge,
+    /// Bytes of events that may be kept.
+    pub bytes_max: Gauge,
     /// `tempId`s remembered.
     pub dedup_entries: Gauge,
 }
@@ -147,22 +174,19 @@ impl Metrics {
     ///
     /// When the exporter refuses its buckets.
     pub fn new() -> Result<Arc<Self>, BuildError> {
-        let recorder = PrometheusBuilder::new()
+        let mut builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &CALL_SECONDS)?
-            .set_buckets_for_metric(Matcher::Full("stentor_fanout_recipients".to_owned()), &RECIPIENTS)?
-            .build_recorder();
+            .set_buckets_for_metric(Matcher::Full("stentor_fanout_recipients".to_owned()), &RECIPIENTS)?;
+        for name in DELAYS {
+            builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &DELAY_SECONDS)?;
+        }
+        let recorder = builder.build_recorder();
         let new = Register(&recorder);
         new.info();
-        let verdicts = |result| {
-            let labels = vec![Label::from_static_parts("result", result)];
-            new.labelled_counter(
-                "stentor_authorize_cache_total",
-                "Questions about rights in rooms, by whether a remembered verdict answered them.",
-                labels,
-            )
-        };
         Ok(Arc::new(Self {
+            process: process::Process::new(),
             connections: new.gauge("stentor_connections", Unit::Count, "Open connections."),
+            connections_max: new.gauge("stentor_connections_max", Unit::Count, "Connections there may be at once."),
             connections_opened: new.counter(
                 "stentor_connections_opened_total",
                 Unit::Count,
@@ -177,6 +201,11 @@ impl Metrics {
                 ("stentor_handshakes_refused_total", "reason"),
                 "Handshakes that were refused, by why.",
                 HANDSHAKE_REFUSALS,
+            ),
+            handshake_duration: new.histogram(
+                "stentor_handshake_duration_seconds",
+                Unit::Seconds,
+                "Time from a connection's arrival at its shard to the end of its handshake.",
             ),
             authentications: new.by_name(
                 ("stentor_authentications_total", "result"),
@@ -194,25 +223,34 @@ impl Metrics {
                 Unit::Count,
                 "Messages stored and acknowledged.",
             ),
+            received_bytes: new.counter("stentor_received_bytes_total", Unit::Bytes, "Bytes read from clients."),
+            users: new.gauge("stentor_users", Unit::Count, "Users with a connection, summed over shards."),
+            shard_delay: new.histogram(
+                "stentor_shard_delay_seconds",
+                Unit::Seconds,
+                "Time from a tick of the server's clock to a shard's looking at it: how long input waits for its turn.",
+            ),
+            draining: new.gauge("stentor_draining", Unit::Count, "Whether the server is stopping: 0 or 1."),
             fanout_recipients: new.histogram(
                 "stentor_fanout_recipients",
                 Unit::Count,
                 "Live connections that an event is for, per shard.",
             ),
-            reloads: new.by_name(
-                ("stentor_reloads_total", "result"),
-                "Configurations that were to be put into force while the server ran, by result.",
-                RELOAD_RESULTS,
-            ),
-            verdict_hits: verdicts("hit"),
-            verdict_misses: verdicts("miss"),
+            policy: PolicyMetrics::new(&new),
             delivery: DeliveryMetrics::new(&new),
             store: StoreMetrics::new(&new),
             recorder,
         }))
     }
 
-    /// For rendering, and for the upkeep that histograms need.
+    /// Everything, in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        let mut text = self.recorder.handle().render();
+        self.process.render(&mut text);
+        text
+    }
+
+    /// For the upkeep that histograms need.
     pub fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
     }
@@ -221,6 +259,13 @@ impl Metrics {
 impl DeliveryMetrics {
     fn new(new: &Register<'_>) -> Self {
         Self {
+            latency: new.histogram(
+                "stentor_delivery_latency_seconds",
+                Unit::Seconds,
+                "Time from publishing a flush's oldest event to its last write, for each flush of a room.",
+            ),
+            rooms: new.gauge("stentor_live_rooms", Unit::Count, "Rooms with a live connection, summed over shards."),
+            memberships: new.gauge("stentor_live_memberships", Unit::Count, "Rooms of live connections, summed."),
             deliveries: new.counter("stentor_deliveries_total", Unit::Count, "Frames handed to receivers."),
             deliveries_dropped: new.counter(
                 "stentor_deliveries_dropped_total",
@@ -255,6 +300,11 @@ impl StoreMetrics {
             rooms: new.gauge("stentor_store_rooms", Unit::Count, "Rooms kept."),
             events: new.gauge("stentor_store_events", Unit::Count, "Events kept in rooms' logs."),
             bytes: new.gauge("stentor_store_bytes", Unit::Bytes, "Estimated memory of the events kept in rooms' logs."),
+            bytes_max: new.gauge(
+                "stentor_store_bytes_max",
+                Unit::Bytes,
+                "Estimated memory that events may take; 0 if there is no bound.",
+            ),
             dedup_entries: new.gauge("stentor_store_dedup_entries", Unit::Count, "Sends remembered by their tempId."),
         }
     }
@@ -307,7 +357,11 @@ impl Register<'_> {
     fn info(&self) {
         let name = "stentor_build_info";
         self.0.describe_gauge(name.into(), Some(Unit::Count), "Always 1; the labels say which build this is.".into());
-        let labels = vec![Label::from_static_parts("version", env!("CARGO_PKG_VERSION"))];
+        let labels = vec![
+            Label::from_static_parts("version", env!("CARGO_PKG_VERSION")),
+            Label::from_static_parts("revision", option_env!("STENTOR_REVISION").unwrap_or("unknown")),
+            Label::from_static_parts("rust_version", env!("CARGO_PKG_RUST_VERSION")),
+        ];
         self.0.register_gauge(&Key::from_parts(name, labels), &METADATA).set(1.0);
     }
 }

@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label, Unit};
 
-use super::{Metrics, Register};
+use super::{ByName, Metrics, Register};
+
+/// Results of putting another configuration into force.
+pub const RELOAD_RESULTS: [&str; 2] = ["ok", "refused"];
+
+/// Whether a question about rights was answered by a remembered verdict.
+pub const VERDICT_RESULTS: [&str; 2] = ["hit", "miss"];
 
 /// A question that a plugin is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,6 +200,35 @@ impl PluginMetrics {
     pub fn count_recycled(&self, reason: RecycleReason) {
         if let Some((counter, _)) = self.recycled.iter().zip(RecycleReason::ALL).find(|(_, known)| *known == reason) {
             counter.increment(1);
+        }
+    }
+}
+
+/// What concerns all policies together.
+pub struct PolicyMetrics {
+    /// Configurations that were to be put into force while the server ran, by result.
+    pub reloads: ByName,
+    /// Questions about rights that a remembered verdict answered.
+    pub verdict_hits: Counter,
+    /// Questions about rights that plugins had to be asked.
+    pub verdict_misses: Counter,
+}
+
+impl PolicyMetrics {
+    pub(super) fn new(new: &Register<'_>) -> Self {
+        let [hit, miss] = VERDICT_RESULTS.map(|result| {
+            let help = "Questions about rights in rooms, by whether a remembered verdict answered them.";
+            let labels = vec![Label::from_static_parts("result", result)];
+            new.labelled_counter("stentor_authorize_cache_total", help, labels)
+        });
+        Self {
+            reloads: new.by_name(
+                ("stentor_reloads_total", "result"),
+                "Configurations that were to be put into force while the server ran, by result.",
+                RELOAD_RESULTS,
+            ),
+            verdict_hits: hit,
+            verdict_misses: miss,
         }
     }
 }

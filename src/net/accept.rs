@@ -133,6 +133,11 @@ impl Admissions {
         }
     }
 
+    /// How many there may be at once.
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
     /// Counts a connection, if it is within the bounds.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admission> {
         let count = self.connections.fetch_add(1, Ordering::Relaxed) + 1;

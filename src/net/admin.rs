@@ -13,11 +13,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::http::text;
+use crate::metrics::Metrics;
 
 /// Connections of operators at once; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -48,7 +48,7 @@ pub struct Admin {
     /// Where it listens.
     pub listener: TcpListener,
     /// What `/metrics` shows.
-    pub metrics: PrometheusHandle,
+    pub metrics: Arc<Metrics>,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
 }

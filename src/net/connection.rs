@@ -137,6 +137,7 @@ impl Reader {
             && read > 0
         {
             shard.heard(self.key);
+            shard.relay.hub.add_stats(&Stats { received: read as u64, ..Stats::default() });
             let bytes = scratch.get_mut(..read).unwrap_or_default();
             if self.left.is_empty() {
                 let used = self.decode(shard, bytes);

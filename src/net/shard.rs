@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use metrics::Histogram;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
@@ -40,8 +41,8 @@ pub struct Inbox {
     pub reloads: mpsc::Receiver<Reload>,
     /// When everybody must be gone, counted from the beginning of the stop.
     pub drain_max: Duration,
-    /// Changes whenever it is time to look at what is due.
-    pub clock: watch::Receiver<u64>,
+    /// The time, whenever it is time to look at what is due.
+    pub clock: watch::Receiver<Instant>,
 }
 
 /// Runs a shard on the calling thread, until the server stops.
@@ -58,7 +59,7 @@ pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
         tokio::task::spawn_local(take_mail(Rc::clone(&shard), mail));
         tokio::task::spawn_local(take_reloads(Rc::clone(&shard), reloads));
         tokio::task::spawn_local(flush(Rc::clone(&shard)));
-        tokio::task::spawn_local(sweep_on_time(Rc::clone(&shard), clock));
+        tokio::task::spawn_local(sweep_on_time(Rc::clone(&shard), clock, gate.metrics.shard_delay.clone()));
         until_drained(&shard, drain, drain_max, &gate.admissions).await;
         shard.borrow_mut().relay.report();
     });
@@ -74,6 +75,7 @@ async fn take_sockets(shard: Rc<RefCell<Shard>>, mut sockets: mpsc::Receiver<Acc
 /// From a socket to a connection. What the handshake needed is given back before the connection's own small task begins.
 async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
     let Accepted { stream, peer, handshake, load } = accepted;
+    let began = Instant::now();
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -83,6 +85,7 @@ async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
     };
     let Some(upgraded) = http::handshake(&gate, stream, peer).await else { return };
     drop(handshake);
+    gate.metrics.handshake_duration.record(began.elapsed());
     let echo = upgraded.upgrade.echo;
     let key = shard.borrow_mut().open(upgraded.stream, upgraded.upgrade.opening(load));
     tokio::task::spawn_local(connection::run(Rc::clone(&shard), key, upgraded.left, upgraded.frame_limits, echo));
@@ -139,8 +142,9 @@ async fn flushable(shard: &RefCell<Shard>, known: Option<Instant>) {
 
 /// Sweeps whenever the server's clock says so. The clock is not the shard's own: a timer that is always pending would
 /// make each wait for input program the machine's timer, which costs more than reading a message does.
-async fn sweep_on_time(shard: Rc<RefCell<Shard>>, mut clock: watch::Receiver<u64>) {
+async fn sweep_on_time(shard: Rc<RefCell<Shard>>, mut clock: watch::Receiver<Instant>, delay: Histogram) {
     while clock.changed().await.is_ok() {
+        delay.record(clock.borrow_and_update().elapsed());
         shard.borrow_mut().sweep();
     }
 }

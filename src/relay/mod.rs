@@ -15,6 +15,7 @@ mod mail;
 mod messages;
 mod peer;
 mod read;
+mod report;
 mod rights;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
 use peer::{Peer, Peers, Pending, Waiting};
+use report::Reported;
 
 use crate::hub::{self, Hub};
 use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
@@ -74,8 +76,7 @@ pub struct Relay {
     /// Each user's connections on this shard.
     users: HashMap<UserId, SmallVec<[ConnectionKey; 1]>>,
     /// What was last told to the metrics.
-    reported: crate::store::Usage,
-    reported_waiting: (usize, usize),
+    reported: Reported,
 }
 
 /// The parts of a relay that are made elsewhere.
@@ -122,7 +123,7 @@ impl Relay {
         Self {
             shard: parts.shard,
             settings: parts.settings,
-            hub: Hub::new(parts.hub),
+            hub: Hub::new(parts.hub, parts.metrics.delivery.latency.clone()),
             store: parts.store,
             chain: parts.chain,
             auth: parts.auth,
@@ -133,8 +134,7 @@ impl Relay {
             ids: IdSource::default(),
             peers: Peers::default(),
             users: HashMap::new(),
-            reported: crate::store::Usage::default(),
-            reported_waiting: (0, 0),
+            reported: Reported::default(),
         }
     }
 
@@ -465,38 +465,7 @@ impl Relay {
         self.report();
     }
 
-    /// Tells the metrics what changed since the last time.
-    pub fn report(&mut self) {
-        let stats = self.hub.take_stats();
-        let metrics = &self.metrics;
-        metrics.delivery.deliveries.increment(stats.deliveries);
-        metrics.delivery.deliveries_dropped.increment(stats.dropped);
-        metrics.delivery.writes.increment(stats.writes);
-        metrics.delivery.sent_bytes.increment(stats.bytes);
-        metrics.delivery.flush_passes.increment(stats.passes);
-        metrics.delivery.slow_consumers.increment(stats.slow_consumers);
-        let usage = self.store.usage();
-        let before = std::mem::replace(&mut self.reported, usage);
-        change(&metrics.store.rooms, before.rooms, usage.rooms);
-        change(&metrics.store.events, before.events, usage.events);
-        change(&metrics.store.bytes, before.bytes, usage.bytes);
-        change(&metrics.store.dedup_entries, before.dedup_entries, usage.dedup_entries);
-        let waiting = self.hub.waiting();
-        let before = std::mem::replace(&mut self.reported_waiting, waiting);
-        change(&metrics.delivery.outbox_bytes, before.0, waiting.0);
-        change(&metrics.delivery.outbox_connections, before.1, waiting.1);
-    }
-
     fn connection_id(&self, key: ConnectionKey) -> ConnectionId {
         self.peers.get(key).map_or(ConnectionId(0), |peer| peer.connection)
-    }
-}
-
-/// Moves a gauge that all shards share by what changed on this one.
-fn change(gauge: &metrics::Gauge, before: usize, now: usize) {
-    if now >= before {
-        gauge.increment((now - before) as f64);
-    } else {
-        gauge.decrement((before - now) as f64);
     }
 }

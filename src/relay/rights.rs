@@ -110,7 +110,7 @@ impl Relay {
             .filter(|(_, remembered)| remembered.until > Instant::now())
             .map(|(_, remembered)| &remembered.outcome);
         if found.is_some() {
-            self.metrics.verdict_hits.increment(1);
+            self.metrics.policy.verdict_hits.increment(1);
         }
         found
     }
@@ -131,7 +131,7 @@ impl Relay {
             user: peer.user.clone(),
             attributes: std::sync::Arc::clone(&peer.attributes),
         };
-        self.metrics.verdict_misses.increment(questions.len() as u64);
+        self.metrics.policy.verdict_misses.increment(questions.len() as u64);
         let (mailboxes, shard) = (self.mailboxes.clone(), self.shard);
         let (generation, forgets) = (self.auth.generation(), self.forgets);
         self.auth.authorize(who, questions, move |decisions| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use stentor::config::Config;
 
-use crate::common::{Response, TestServer, Token, config, until};
+use crate::common::{Response, TestServer, config, until};
 
 #[test]
 fn health_and_readiness_are_told() {
@@ -59,100 +59,6 @@ fn the_operators_pages_are_not_on_the_client_listener() {
     for path in ["/metrics", "/healthz", "/readyz", "/api/v1/publish", "/api/openapi.json"] {
         assert_eq!(Response::get(server.address(), path).status, 404, "{path}");
     }
-}
-
-/// What `/metrics` says after some of everything.
-fn busy_metrics() -> (TestServer, String) {
-    let mut config = config();
-    config.plugins = vec![crate::common::plugin("our-policy", "message-policy.wasm", json!({"words": ["heck"]}))];
-    let server = TestServer::start(config);
-    let mut ann = server.member("ann-the-user", "lobby-the-room");
-    let mut bob = server.device("bob-the-user", json!({"deviceId": "device-of-bob"}));
-    bob.join("lobby-the-room");
-    ann.post(json!({"conversationId": "lobby-the-room", "content": "content-of-ann", "tempId": "temp-id-of-ann"}));
-    bob.message();
-    ann.refused("REJECTED", "send-message", json!({"conversationId": "lobby-the-room", "content": "heck"}));
-    ann.refused("UNKNOWN_EVENT", "event-of-an-attacker", Value::Null);
-    server.handshake().bearer("token-that-is-bad").refused();
-    server.handshake().set("Origin", "https://origin-of-evil.example").refused();
-    let token = Token::of("cid-the-user").sign();
-    server
-        .handshake()
-        .set("Sec-WebSocket-Protocol", &format!("stentor.v1, bearer.{token}"))
-        .upgrade()
-        .push("auth-success");
-    ann.send_text("nonsense");
-    ann.push_after_others("error");
-    bob.close();
-    let body = until("the sweep has reported", || {
-        let body = server.admin("/metrics").body;
-        body.contains("stentor_store_events 3").then_some(body)
-    });
-    assert!(!body.contains(&token));
-    (server, body)
-}
-
-#[test]
-fn every_series_says_what_it_is() {
-    let (server, body) = busy_metrics();
-    let response = server.admin("/metrics");
-    assert!(response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
-    let mut series = 0;
-    let described = |kind: &str, name: &str| body.lines().any(|line| line.starts_with(&format!("# {kind} {name} ")));
-    for line in body.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let name = line.split(['{', ' ']).next().unwrap();
-        let base = ["_bucket", "_sum", "_count"]
-            .iter()
-            .find_map(|suffix| name.strip_suffix(suffix))
-            .filter(|base| described("TYPE", base));
-        let base = base.unwrap_or(name);
-        assert!(described("HELP", base) && described("TYPE", base), "{line}");
-        assert!(base.starts_with("stentor_"), "{line}");
-        assert!(line.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
-        series += 1;
-    }
-    assert!(series > 50, "{series} series");
-}
-
-#[test]
-fn no_name_of_a_client_is_in_the_metrics() {
-    let (_server, body) = busy_metrics();
-    for name in [
-        "ann-the-user",
-        "bob-the-user",
-        "cid-the-user",
-        "lobby-the-room",
-        "device-of-bob",
-        "content-of-ann",
-        "temp-id-of-ann",
-        "event-of-an-attacker",
-        "token-that-is-bad",
-        "origin-of-evil",
-        "127.0.0.1",
-    ] {
-        assert!(!body.contains(name), "{name}");
-    }
-}
-
-#[test]
-fn what_happened_was_counted() {
-    let (server, _) = busy_metrics();
-    for (series, expected) in [
-        ("stentor_messages_stored_total", 1.0),
-        ("stentor_requests_total{event=\"send-message\"}", 2.0),
-        ("stentor_requests_total{event=\"unknown\"}", 1.0),
-        ("stentor_errors_total{code=\"REJECTED\"}", 1.0),
-        ("stentor_errors_total{code=\"INVALID_FRAME\"}", 1.0),
-        ("stentor_handshakes_refused_total{reason=\"token\"}", 1.0),
-        ("stentor_handshakes_refused_total{reason=\"origin\"}", 1.0),
-        ("stentor_authentications_total{result=\"ok\"}", 3.0),
-        ("stentor_connections_opened_total", 3.0),
-        ("stentor_store_rooms", 1.0),
-        ("stentor_store_dedup_entries", 1.0),
-    ] {
-        assert_eq!(server.metric(series), expected, "{series}");
-    }
-    until("one connection is left", || (server.metric("stentor_connections") == 0.0).then_some(()));
 }
 
 // Development

@@ -21,6 +21,7 @@ mod handshake;
 mod history;
 mod limits;
 mod messages;
+mod metrics;
 mod plugins;
 mod recovery;
 mod rooms;
