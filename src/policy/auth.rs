@@ -262,6 +262,14 @@ impl Auth {
                 Err(NoAnswer) => holds = Duration::ZERO,
             }
         }
+        if !action.is_free() {
+            let denial = Denial {
+                plugin: None,
+                code: "not_the_author".to_owned(),
+                message: "only its author may change a message".to_owned(),
+            };
+            return self.no(NotAllowed::Denied(denial), holds);
+        }
         if abstained && self.settings.when_all_abstain == AllAbstain::Deny {
             let denial =
                 Denial { plugin: None, code: "not_allowed".to_owned(), message: "no policy allows this".to_owned() };

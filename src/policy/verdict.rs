@@ -25,6 +25,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether everybody may, where no plugin minds. What others wrote is changed only by whom a plugin allows it.
+    pub(super) fn is_free(self) -> bool {
+        !matches!(self, Self::Edit | Self::Delete)
+    }
+
     /// Its name in the WIT package.
     pub fn name(self) -> &'static str {
         match self {
