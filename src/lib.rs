@@ -30,7 +30,7 @@
 //! the encoded event to every shard with live members. Shards talk by mail ([`relay::Mail`]) and wait for nothing: a verb
 //! that needs another shard's answer has a second half that runs when the answer comes.
 //!
-//! Beside the shards a small runtime accepts connections and serves the operator's listener.
+//! Beside the shards a small runtime accepts connections, serves the operator's listener, and fetches an issuer's keys.
 //!
 //! ## Invariants
 //!
@@ -41,8 +41,8 @@
 //!   closed and comes back to the log.
 //! - `hub`, `store` and `policy` know nothing of each other. `wire`, the session's state machine and the store have no
 //!   `async`, no clock and no I/O.
-//! - wasmtime and jsonwebtoken are named in [`policy`] only, hyper and fastwebsockets in [`net`] only. `tests/tidy.rs`
-//!   checks these edges.
+//! - wasmtime and jsonwebtoken are named in [`policy`] only, hyper, rustls and fastwebsockets in [`net`] only.
+//!   `tests/tidy.rs` checks these edges.
 //!
 //! ## Embedding
 //!

@@ -40,14 +40,17 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const LEAVES: [&str; 1] = ["ids"];
 
 /// Which crate is named where, besides in comments.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("wasmtime", &["src/policy/"]),
-    ("aws_lc_rs", &["src/policy/precompiled/"]),
+    ("aws_lc_rs", &["src/policy/precompiled/", "src/net/fetch.rs"]),
     // The exception reads the PEM texts of keys, because a bad key is a fault of the configuration. It judges no token.
     ("jsonwebtoken", &["src/policy/", "src/config/keys.rs"]),
     ("hyper", &["src/net/"]),
     ("hyper_util", &["src/net/"]),
     ("fastwebsockets", &["src/net/"]),
+    ("rustls", &["src/net/fetch.rs"]),
+    ("tokio_rustls", &["src/net/fetch.rs"]),
+    ("rustls_native_certs", &["src/net/fetch.rs"]),
 ];
 
 /// Where there is `unsafe`, and why. The lint denies it everywhere else, and could be quieted there unseen.

@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running server. The one file that knows every part.
 
+mod keys;
 mod reload;
 mod settings;
 
@@ -14,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+use keys::{Keys, endpoint, issuer};
 pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
 use settings::{hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
@@ -21,7 +23,9 @@ use settings::{hub_limits, relay_settings, rules, session_settings, store_limits
 use crate::config::{Config, DevelopmentKeyError, Problem, development_key};
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
-use crate::net::{Acceptor, Admin, Admissions, Demo, DemoToken, Gate, Inbox, Readiness, bind, run_shard};
+use crate::net::{
+    Acceptor, Admin, Admissions, Demo, DemoToken, EndpointError, Gate, Inbox, Readiness, bind, run_shard,
+};
 use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::Shard;
@@ -77,6 +81,9 @@ pub enum StartError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Published keys can never be fetched from where they are said to be.
+    #[error("auth.jwks_url: {0}")]
+    Issuer(#[from] EndpointError),
     /// The development key cannot be had.
     #[error(transparent)]
     DevelopmentKey(#[from] DevelopmentKeyError),
@@ -123,8 +130,10 @@ impl Server {
             .map_err(|error| StartError::Plugins(vec![error]))?;
         let Generation { auth, chains } =
             policies.load(&config, Arc::clone(&authenticator)).map_err(StartError::Plugins)?;
-        let gate = Arc::new(gate(&config, client, Arc::clone(&auth), authenticator, Arc::clone(&metrics)));
         let readiness = Arc::new(Readiness::default());
+        let issuer = issuer(&config, &authenticator, &metrics, &readiness)?;
+        let gate = gate(&config, client, Arc::clone(&auth), Arc::clone(&authenticator), Arc::clone(&metrics));
+        let gate = Arc::new(gate);
         let (stop, stopped) = watch::channel(false);
         let (ticks, clock) = watch::channel(Instant::now());
 
@@ -156,13 +165,14 @@ impl Server {
             threads.push(parts.spawn(shard, chain, inbox, Arc::clone(&gate))?);
         }
 
+        let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
             Admin { listener: admin_listener, metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) }.run(),
         );
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
-        let in_force = Mutex::new(InForce { config, reloads });
+        let in_force = Mutex::new(InForce { config, keys, reloads });
         Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, control })
     }
 
@@ -194,12 +204,18 @@ impl Server {
                 Err(_) => tracing::error!("a shard panicked"),
             }
         }
+        // A name that is being looked up cannot be called back, and nobody waits for it any more.
+        self.control.shutdown_background();
     }
 }
 
-/// What is wrong with a configuration's plugins: for `stentor check`.
-pub fn plugin_problems(config: &Config) -> Vec<Problem> {
-    plugin_faults(config, &policy::check(config))
+/// What would keep a server with this configuration from starting, as far as only trying shows it.
+pub fn start_problems(config: &Config) -> Vec<Problem> {
+    let keys = Authenticator::new(&config.auth).err().map(|error| error.to_string());
+    let issuer = endpoint(config).err().map(|error| StartError::from(error).to_string());
+    let mut problems = plugin_faults(config, &policy::check(config));
+    problems.extend([keys, issuer].into_iter().flatten().map(|message| Problem::new("", message)));
+    problems
 }
 
 /// Plugins that could not be loaded, as problems of their configuration.

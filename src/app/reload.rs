@@ -8,9 +8,11 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use super::keys::{Keys, issuer};
 use super::settings::{hub_limits, relay_settings, rules, session_settings};
 use super::{Server, complete, plugin_faults};
 use crate::config::{Config, DevelopmentKeyError, Problem};
+use crate::net::EndpointError;
 use crate::policy::{Authenticator, Generation, KeyError};
 use crate::{relay, session};
 
@@ -26,6 +28,9 @@ pub enum ReloadError {
     /// The development key cannot be had.
     #[error(transparent)]
     DevelopmentKey(#[from] DevelopmentKeyError),
+    /// Published keys can never be fetched from where they are said to be.
+    #[error("auth.jwks_url: {0}")]
+    Issuer(#[from] EndpointError),
     /// Plugins cannot be loaded.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<Problem>),
@@ -34,6 +39,7 @@ pub enum ReloadError {
 /// What is in force, and the way to change it.
 pub(super) struct InForce {
     pub(super) config: Config,
+    pub(super) keys: Keys,
     /// To each shard.
     pub(super) reloads: Vec<mpsc::Sender<session::Reload>>,
 }
@@ -62,9 +68,11 @@ impl Server {
         let mut config = complete(config, self.client)?;
         let fixed = keep_what_is_fixed(&in_force.config, &mut config);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
+        authenticator.inherit(&in_force.keys.authenticator);
+        let issuer = issuer(&config, &authenticator, &self.metrics, &self.readiness)?;
         let Generation { auth, chains } = self
             .policies
-            .load(&config, authenticator)
+            .load(&config, Arc::clone(&authenticator))
             .map_err(|errors| ReloadError::Plugins(plugin_faults(&config, &errors)))?;
         let before = std::mem::replace(&mut *self.gate.rules.write(), Arc::new(rules(&config, Arc::clone(&auth))));
         let settings = Arc::new(session_settings(&config));
@@ -89,6 +97,7 @@ impl Server {
         let _all_done = changed_over.recv();
         self.policies.retire(Arc::clone(&before.auth));
         in_force.config = config;
+        in_force.keys = Keys::keep(authenticator, issuer, &self.readiness, self.control.handle());
         Ok(fixed)
     }
 }

@@ -1,18 +1,18 @@
 //! `stentor check`: everything that would keep a server from starting, without starting one.
 //!
-//! What makes a plugin good is not known here: whoever composes the program passes that check in.
+//! What makes a plugin or a published key good is not known here: whoever composes the program passes that check in.
 
 use std::fmt::Write as _;
 
 use super::{ConfigPath, Failure, write_out};
 use crate::config::{Config, Loaded, Problem};
 
-/// Loads every configured plugin as a server would, and reports what keeps it from working.
-pub type PluginCheck = fn(&Config) -> Vec<Problem>;
+/// Does what a server does before it serves, and reports what keeps it from that.
+pub type StartCheck = fn(&Config) -> Vec<Problem>;
 
-pub(crate) fn run(path: &ConfigPath, check_plugins: PluginCheck) -> Result<(), Failure> {
+pub(crate) fn run(path: &ConfigPath, check_start: StartCheck) -> Result<(), Failure> {
     let loaded = path.load()?;
-    let problems = check_plugins(&loaded.config);
+    let problems = check_start(&loaded.config);
     if !problems.is_empty() {
         return Err(Failure::Configuration(problems));
     }
@@ -22,7 +22,8 @@ pub(crate) fn run(path: &ConfigPath, check_plugins: PluginCheck) -> Result<(), F
 fn summary(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let file = loaded.file.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
-    let keys: Vec<_> = config.auth.keys.iter().map(|key| format!("{:?}", key.algorithm)).collect();
+    let published = config.auth.has_jwks().then(|| "published keys".to_owned());
+    let keys: Vec<_> = config.auth.keys.iter().map(|key| format!("{:?}", key.algorithm)).chain(published).collect();
     let keys = if keys.is_empty() { "development key".to_owned() } else { keys.join(", ") };
     let plugins = list_or_none(config.plugins.iter().map(|plugin| plugin.name.as_str()));
     let mut text = String::from("configuration is good\n");

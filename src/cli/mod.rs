@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(path) => serve::run(&path),
-        Command::Check(path) => check::run(&path, crate::app::plugin_problems),
+        Command::Check(path) => check::run(&path, crate::app::start_problems),
         Command::Token(arguments) => token::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments).map_err(|error| match error {

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Admin, Auth, Config, Delivery, Limits, Log, Proxy, Store, Timing};
+use super::{Admin, Algorithm, Auth, Config, Delivery, Limits, Log, Proxy, Store, Timing};
 
 pub(super) const fn plugin_wait_ms_max() -> u64 {
     1000
@@ -93,6 +93,14 @@ impl Default for Auth {
             when_all_abstain: super::AllAbstain::Deny,
             verdict_ms_max: 300_000,
             denial_ms_max: 5_000,
+            attribute_claims: Vec::new(),
+            jwks_file: PathBuf::new(),
+            jwks_url: String::new(),
+            jwks_ca_file: PathBuf::new(),
+            // One for each type of key, so that nothing is left for a token to choose.
+            jwks_algorithms: vec![Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA],
+            jwks_refresh_seconds: 600,
+            jwks_refetch_seconds_min: 30,
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn judge(format: &str, text: &str) -> Option<Fault> {
         "socket-address" => judge_socket_address(text),
         "network" => judge_network(text),
         "origin" => judge_origin(text),
+        "jwks-url" => judge_jwks_url(text),
         "plugin-name" => judge_plugin_name(text),
         _ => None,
     }
@@ -94,6 +95,38 @@ fn judge_origin(text: &str) -> Option<Fault> {
         }
         None => fault(format!("{text:?} is not an origin"), example()),
     }
+}
+
+/// Whoever can change what this address answers can log in as anyone, so nobody may stand in between: TLS, or a host
+/// that is this machine. What is before an `@` would be a secret in every log line with the address.
+fn judge_jwks_url(text: &str) -> Option<Fault> {
+    if text.is_empty() {
+        return None;
+    }
+    let example = "write https://host[:port]/path, such as \"https://id.example.com/.well-known/jwks.json\"".to_owned();
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return fault("an address with a name or a password in it is not fetched".to_owned(), example);
+    }
+    let origin = origin_parts(scheme, authority).unwrap_or_default();
+    let is_address = rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    match origin.split_once("://") {
+        Some(("https", _)) if is_address => None,
+        Some(("http", host)) if is_address && is_this_machine(host) => None,
+        Some(("http", _)) if is_address => fault(
+            format!("{text:?} is not fetched: without TLS anyone on the way could put in keys of their own"),
+            did_you_mean(&format!("https://{rest}")),
+        ),
+        _ => fault(format!("{text:?} is not an address that keys are fetched from"), example),
+    }
+}
+
+/// Whether an origin's host, with or without a port, can be no other machine.
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The origin as a browser writes it, when the parts can be one.
@@ -174,6 +207,48 @@ mod tests {
         assert!(refusal("socket-address", "chat.example.com:80").contains("write an IP address and a port"));
         assert_eq!(refusal("network", "10.0.0.1"), "\"10.0.0.1\" is not a network; did you mean \"10.0.0.1/32\"?");
         assert!(refusal("network", "10.0.0.0/33").contains("such as"));
+    }
+
+    #[test]
+    fn keys_are_fetched_where_nobody_can_change_them() {
+        for good in [
+            "",
+            "https://id.example.com/.well-known/jwks.json",
+            "https://id.example.com:8443/realms/chat/certs?x=1",
+            "HTTPS://id.example.com/",
+            "https://[2001:db8::1]/keys",
+            "http://localhost:8080/keys",
+            "http://127.0.0.1/keys",
+            "http://127.9.9.9:1/",
+            "http://[::1]:8080/keys",
+        ] {
+            assert_eq!(refusal("jwks-url", good), "", "{good}");
+        }
+        for bad in [
+            "http://id.example.com/keys",
+            "http://10.0.0.1/keys",
+            "http://localhost.example.com/keys",
+            "http://127.0.0.1.example.com/keys",
+            "http://[::2]/keys",
+        ] {
+            let text = refusal("jwks-url", bad);
+            assert!(text.contains("without TLS") && text.contains("did you mean \"https://"), "{text}");
+        }
+        for bad in [
+            "id.example.com/keys",
+            "https://",
+            "https:///keys",
+            "ftp://id.example.com/keys",
+            "file:///etc/keys",
+            "https://a b/keys",
+            "https://id.example.com/a b",
+            "https://id.example.com/keys#main",
+            "https://id.example.com:x/keys",
+        ] {
+            assert!(refusal("jwks-url", bad).contains("write https://"), "{bad}");
+        }
+        let text = refusal("jwks-url", "https://chat:hunter2@id.example.com/keys");
+        assert!(text.contains("a password") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Key {
             (None, Some(name), None) => {
                 variable(name).filter(|text| !text.is_empty()).ok_or_else(|| KeyFault::Unset(name.clone()))?
             }
-            (None, None, Some(path)) => read_key_file(path)?,
+            (None, None, Some(path)) => read_key_file(path, KEY_FILE_BYTES_MAX)?.trim().to_owned(),
             _ => {
                 let sources = [self.secret.is_some(), self.secret_env.is_some(), self.file.is_some()];
                 return Err(KeyFault::Sources(sources.into_iter().filter(|given| *given).count()));
@@ -125,19 +125,20 @@ impl Key {
     }
 }
 
-fn read_key_file(path: &std::path::Path) -> Result<String, KeyFault> {
+/// Reads a file with keys, whatever they are.
+pub(super) fn read_key_file(path: &std::path::Path, bytes_max: u64) -> Result<String, KeyFault> {
     let unreadable = |reason: String| KeyFault::Unreadable { path: path.to_owned(), reason };
     let read = || -> std::io::Result<String> {
         use std::io::Read as _;
         let mut text = String::new();
-        std::fs::File::open(path)?.take(KEY_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+        std::fs::File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     let text = read().map_err(|error| unreadable(error.to_string()))?;
-    if text.len() as u64 > KEY_FILE_BYTES_MAX {
-        return Err(unreadable(format!("longer than {KEY_FILE_BYTES_MAX} bytes")));
+    if text.len() as u64 > bytes_max {
+        return Err(unreadable(format!("longer than {bytes_max} bytes")));
     }
-    Ok(text.trim().to_owned())
+    Ok(text)
 }
 
 fn judge_secret(text: &str) -> Result<(), KeyFault> {

@@ -109,6 +109,7 @@ pub(super) fn assemble(file: Option<File>, environment: &[(String, String)]) -> 
     }
     let mut notes = overlaid.notes;
     notes.extend(note_plain_server(&config, file.is_some()));
+    notes.extend(note_any_audience(&config));
     let file = file.map(|(path, _)| path.to_path_buf());
     Ok(Loaded { config, notes, file })
 }
@@ -155,6 +156,15 @@ fn note_plain_server(config: &Config, has_file: bool) -> Option<String> {
     is_plain.then(|| {
         "rooms are open to any authenticated user and no plugin judges messages; \
          a stentor.toml with [[rooms]] and [[plugins]] changes that (stentor config print)"
+            .to_owned()
+    })
+}
+
+/// An issuer signs for many applications, and its tokens for the others are as well signed as ours.
+fn note_any_audience(config: &Config) -> Option<String> {
+    (config.auth.has_jwks() && config.auth.audiences.is_empty()).then(|| {
+        "published keys are used without auth.audiences, so every token of that issuer is accepted, also one that was meant \
+         for another application"
             .to_owned()
     })
 }

@@ -9,6 +9,7 @@ mod defaults;
 mod development;
 mod environment;
 mod formats;
+mod jwks;
 mod keys;
 mod load;
 mod plugins;
@@ -21,6 +22,7 @@ mod tree;
 
 pub use check::{Origin, Problem};
 pub use development::{DevelopmentKeyError, development_key};
+pub use jwks::{JWKS_BYTES_MAX, read_jwks};
 pub use keys::KeyFault;
 pub use load::{Loaded, Source, load};
 pub use plugins::{BUILTIN_JWT, Hook, OnFailure, Plugin};
@@ -152,6 +154,25 @@ pub struct Auth {
     /// How long a plugin's no may be remembered, in milliseconds, whatever the plugin says.
     #[schemars(range(max = 86_400_000))]
     pub denial_ms_max: u64,
+    /// Private claims that become the user's attributes, for plugins. Empty = all that fit.
+    pub attribute_claims: Vec<String>,
+    /// File with an issuer's public keys, a JSON Web Key Set, used beside `keys`. Empty = none.
+    #[schemars(with = "String")]
+    pub jwks_file: PathBuf,
+    /// Address where an issuer publishes its keys: `https`, or `http` on this machine. Empty = none.
+    #[schemars(with = "schema::JwksUrlText")]
+    pub jwks_url: String,
+    /// PEM file with root certificates that `jwks_url` may be certified by, besides the system's. Empty = none.
+    #[schemars(with = "String")]
+    pub jwks_ca_file: PathBuf,
+    /// Algorithms for published keys that name none of their own: each is for those of these that its type allows.
+    pub jwks_algorithms: Vec<Algorithm>,
+    /// How often published keys are fetched, in seconds.
+    #[schemars(range(min = 10, max = 86_400))]
+    pub jwks_refresh_seconds: u64,
+    /// Least time between two fetches because of tokens with an unknown `kid`, in seconds.
+    #[schemars(range(min = 1, max = 3600))]
+    pub jwks_refetch_seconds_min: u64,
 }
 
 /// What holds when every plugin that was asked abstains.

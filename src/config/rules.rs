@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::check::{Origin, Problem, nearest};
 use super::formats::did_you_mean;
+use super::jwks::read_jwks;
 use super::keys::KeyFault;
 use super::tree::{Node, Place};
 use super::{Config, Key};
@@ -34,6 +35,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     judge_reach(judged, &mut problems);
     judge_keys(judged, &mut problems);
+    judge_jwks(judged, &mut problems);
     judge_rooms(judged, &mut problems);
     judge_plugins(judged, &mut problems);
     judge_bounds(judged, &mut problems);
@@ -80,10 +82,10 @@ fn judge_reach(judged: &Judged<'_>, problems: &mut Vec<Problem>) {
                 problems.push(Problem::at(&judged.place(path), path.join("."), message).suggest(remedy.to_owned()));
             }
         }
-    } else if config.auth.keys.is_empty() && judged.is_sound(&["auth", "development"]) {
+    } else if config.auth.keys.is_empty() && !config.auth.has_jwks() && judged.is_sound(&["auth", "development"]) {
         let message = "a server needs a key to judge tokens by, unless development = true";
-        let remedy =
-            "set JWT_SECRET to at least 32 random bytes (openssl rand -base64 48), or add [[auth.keys]] to the file";
+        let remedy = "set JWT_SECRET to at least 32 random bytes (openssl rand -base64 48), or add [[auth.keys]] or auth.jwks_url \
+             to the file";
         problems.push(Problem::at(&judged.place(&["auth", "keys"]), "auth.keys", message).suggest(remedy.to_owned()));
     }
     if is_clash(config.listen, config.admin.listen) && judged.is_sound(&["listen", "admin"]) {
@@ -112,6 +114,24 @@ fn judge_keys(judged: &Judged<'_>, problems: &mut Vec<Problem>) {
             let message = format!("{kid:?} with {:?} is already the key id of {first}", key.algorithm);
             problems.push(Problem::at(&place_in(node, "kid"), format!("{path}.kid"), message));
         }
+    }
+}
+
+fn judge_jwks(judged: &Judged<'_>, problems: &mut Vec<Problem>) {
+    let auth = &judged.config.auth;
+    if let Some(fault) = auth.jwks_file().and_then(|path| read_jwks(path).err()) {
+        let place = judged.place(&["auth", "jwks_file"]);
+        problems.push(Problem::at(&place, "auth.jwks_file", fault.to_string()).suggest(fault.remedy()));
+    }
+    for algorithm in auth.jwks_algorithms.iter().filter(|algorithm| algorithm.is_symmetric()) {
+        let message = format!("{algorithm:?} is not for published keys: whoever reads one could sign with it");
+        let remedy = "give the secret in [[auth.keys]]".to_owned();
+        let place = judged.place(&["auth", "jwks_algorithms"]);
+        problems.push(Problem::at(&place, "auth.jwks_algorithms", message).suggest(remedy));
+    }
+    if !auth.jwks_ca_file.as_os_str().is_empty() && auth.jwks_url.is_empty() && judged.is_sound(&["auth.jwks_url"]) {
+        let place = judged.place(&["auth", "jwks_ca_file"]);
+        problems.push(Problem::at(&place, "auth.jwks_ca_file", "means nothing without jwks_url"));
     }
 }
 

@@ -54,6 +54,11 @@ text_schema!(
     { "type": "string", "format": "origin" }
 );
 text_schema!(
+    /// An address where an issuer publishes its keys, or nothing.
+    JwksUrlText,
+    { "type": "string", "format": "jwks-url" }
+);
+text_schema!(
     /// A name that is safe in metrics and log lines.
     PluginNameText,
     { "type": "string", "format": "plugin-name", "pattern": "^[A-Za-z0-9_-]{1,64}$" }

@@ -240,7 +240,7 @@ fn with_a_secret_alone_it_is_a_plain_server() {
 #[test]
 fn a_server_that_can_be_reached_needs_a_key() {
     let missing = "auth.keys: a server needs a key to judge tokens by, unless development = true; set JWT_SECRET to at \
-                   least 32 random bytes (openssl rand -base64 48), or add [[auth.keys]] to the file";
+                   least 32 random bytes (openssl rand -base64 48), or add [[auth.keys]] or auth.jwks_url to the file";
     assert_eq!(lines(with_file("listen = \"0.0.0.0:3001\"\n", &[])), [format!("stentor.toml: {missing}")]);
     assert_eq!(lines(without_file(&[("STENTOR__AUTH__USER_CLAIM", "id")])), [format!("configuration: {missing}")]);
     let found = lines(without_file(&[("STENTOR__LISTEN", "0.0.0.0:3001"), ("STENTOR__ADMIN__LISTEN", "[::1]:3002")]));
@@ -269,6 +269,35 @@ stentor.toml:20:8: plugins[1].name: "a" is already the name of plugins[0]
 stentor.toml:21:13: plugins[1].component: "no-such.wasm": there is no such file; a relative path starts at the working directory
 "#;
     assert_eq!(lines(with_file(&text, &[])).join("\n"), expected.trim());
+}
+
+#[test]
+fn published_keys_are_keys_enough() {
+    let url = "https://id.example.com/keys";
+    let loaded = with_file(&format!("auth.jwks_url = \"{url}\"\n"), &[]).unwrap();
+    assert!(loaded.notes.iter().any(|note| note.contains("without auth.audiences")), "{:?}", loaded.notes);
+    let config = loaded.config;
+    assert!(!config.development && config.auth.keys.is_empty());
+    assert!(config.auth.jwks_algorithms.contains(&Algorithm::RS256));
+    let loaded = without_file(&[("STENTOR__AUTH__JWKS_URL", url), ("STENTOR__LISTEN", "0.0.0.0:3001")]).unwrap();
+    assert!(!loaded.config.development);
+    assert_eq!(loaded.config.auth.jwks_url, url);
+}
+
+#[test]
+fn published_keys_are_sought_where_they_can_be() {
+    let text = "[auth]\njwks_file = \"no-such.json\"\njwks_url = \"http://id.example.com/keys\"\njwks_refresh_seconds = 5\n\
+                jwks_algorithms = [\"RS256\", \"HS256\"]\njwks_refetch_seconds_min = 0\njwks_ca_file = \"root.pem\"\n";
+    let expected = r#"
+stentor.toml:2:13: auth.jwks_file: cannot read the key file no-such.json: No such file or directory (os error 2); a relative path starts at the working directory
+stentor.toml:3:12: auth.jwks_url: "http://id.example.com/keys" is not fetched: without TLS anyone on the way could put in keys of their own; did you mean "https://id.example.com/keys"?
+stentor.toml:4:24: auth.jwks_refresh_seconds: must be at least 10, is 5
+stentor.toml:5:19: auth.jwks_algorithms: HS256 is not for published keys: whoever reads one could sign with it; give the secret in [[auth.keys]]
+stentor.toml:6:28: auth.jwks_refetch_seconds_min: must be at least 1, is 0
+"#;
+    assert_eq!(lines(with_file(text, &[])).join("\n"), expected.trim());
+    let found = lines(with_file("[auth]\njwks_ca_file = \"root.pem\"\n", &[("JWT_SECRET", SECRET)]));
+    assert_eq!(found, ["stentor.toml:2:16: auth.jwks_ca_file: means nothing without jwks_url"]);
 }
 
 #[test]

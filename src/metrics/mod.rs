@@ -10,9 +10,11 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::wire::{CloseCode, ErrorCode};
 
+mod jwks;
 mod plugin;
 mod process;
 
+pub use jwks::JwksMetrics;
 pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
 };
@@ -55,13 +57,14 @@ pub const CLOSED_BY_CLIENT: &str = "client";
 pub const CLOSED_BY_NETWORK: &str = "network";
 
 /// Results of authentication.
-pub const AUTHENTICATION_RESULTS: [&str; 9] = [
+pub const AUTHENTICATION_RESULTS: [&str; 10] = [
     "ok",
     "expired",
     "malformed",
     "unknown_key",
     "bad_signature",
     "bad_claims",
+    "too_many_attributes",
     "denied",
     "policy_unavailable",
     "anonymous",

@@ -30,6 +30,7 @@ const CONNECTION_MAX: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Readiness {
     draining: AtomicBool,
+    keyless: AtomicBool,
 }
 
 impl Readiness {
@@ -38,8 +39,17 @@ impl Readiness {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there is any key to judge tokens by. Without one nobody could log in here.
+    pub fn set_has_keys(&self, has_keys: bool) {
+        self.keyless.store(!has_keys, Ordering::Relaxed);
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    fn is_keyless(&self) -> bool {
+        self.keyless.load(Ordering::Relaxed)
     }
 }
 
@@ -104,6 +114,9 @@ impl Admin {
             "/healthz" => json(StatusCode::OK, "{\"status\":\"ok\"}"),
             "/readyz" if self.readiness.is_draining() => {
                 json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"unavailable\",\"failing\":[\"draining\"]}")
+            }
+            "/readyz" if self.readiness.is_keyless() => {
+                json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"unavailable\",\"failing\":[\"keys\"]}")
             }
             "/readyz" => json(StatusCode::OK, "{\"status\":\"ok\"}"),
             _ => text(StatusCode::NOT_FOUND, "not found"),

@@ -2,14 +2,18 @@
 //!
 //! The algorithm is the key's, never the token's choice. The library checks signatures, audiences and issuers; times
 //! are checked here, because `exp` has no leeway and `nbf` and `iat` have one, which the library cannot tell apart.
+//! Keys that are configured one by one stay as they are; those of an issuer come and go (`published`).
 
 use std::collections::HashSet;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::identity::{Identity, attributes};
+use super::jwk::JwksFault;
+use super::published::{Published, Source};
+use super::refresh::Refresh;
 use crate::config;
 use crate::ids::{UserId, check_id};
 use crate::message::Timestamp;
@@ -35,11 +39,15 @@ pub enum TokenError {
     /// A claim is missing or not what it must be.
     #[error("the token's claims are not acceptable")]
     Claims,
+    /// It says more of the user than is taken.
+    #[error("the token has more private claims than can be attributes: name those that are needed in attribute_claims")]
+    TooManyAttributes,
 }
 
 impl TokenError {
     /// Every outcome of authentication that is not success.
-    pub const ALL: [Self; 5] = [Self::Expired, Self::Malformed, Self::UnknownKey, Self::Signature, Self::Claims];
+    pub const ALL: [Self; 6] =
+        [Self::Expired, Self::Malformed, Self::UnknownKey, Self::Signature, Self::Claims, Self::TooManyAttributes];
 
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
@@ -49,6 +57,7 @@ impl TokenError {
             Self::UnknownKey => "unknown_key",
             Self::Signature => "bad_signature",
             Self::Claims => "bad_claims",
+            Self::TooManyAttributes => "too_many_attributes",
         }
     }
 }
@@ -74,18 +83,38 @@ pub enum KeyError {
         /// Why not.
         source: jsonwebtoken::errors::Error,
     },
+    /// The file with published keys cannot be had.
+    #[error("auth.jwks_file: {0}")]
+    FileUnreadable(config::KeyFault),
+    /// The file with published keys is none.
+    #[error("auth.jwks_file: {0}")]
+    FileUnusable(JwksFault),
 }
 
-struct Key {
-    kid: Option<String>,
-    algorithm: Algorithm,
-    decoding: DecodingKey,
+/// A key and what it is for.
+pub(super) struct Key {
+    pub(super) kid: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: DecodingKey,
+}
+
+/// How the key that a token names stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is there.
+    Known,
+    /// It may be one that the issuer has published since.
+    Unknown,
+    /// There is none to look for.
+    Nameless,
 }
 
 /// Judges tokens.
 pub struct Authenticator {
     keys: Vec<Key>,
+    published: Option<Published>,
     user_claim: String,
+    attribute_claims: Vec<String>,
     require_expiry: bool,
     leeway_seconds: u64,
     audiences: Option<HashSet<String>>,
@@ -93,7 +122,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Reads the configured keys.
+    /// Reads the configured keys, also those in an issuer's file. Those at its address are not fetched here.
     ///
     /// # Errors
     ///
@@ -101,9 +130,12 @@ impl Authenticator {
     pub fn new(auth: &config::Auth) -> Result<Self, KeyError> {
         let keys = auth.keys.iter().enumerate().map(|(index, key)| read_key(index, key)).collect::<Result<_, _>>()?;
         let set = |list: &[String]| (!list.is_empty()).then(|| list.iter().cloned().collect());
+        let algorithms = auth.jwks_algorithms.iter().copied().map(library_algorithm).collect();
         Ok(Self {
             keys,
+            published: auth.has_jwks().then(|| Published::new(auth, algorithms)).transpose()?,
             user_claim: auth.user_claim.clone(),
+            attribute_claims: auth.attribute_claims.clone(),
             require_expiry: auth.require_expiry,
             leeway_seconds: auth.leeway_seconds,
             audiences: set(&auth.audiences),
@@ -125,22 +157,98 @@ impl Authenticator {
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
         }
+        let published = self.published.as_ref().map(Published::keys);
+        let keys = || self.keys.iter().chain(published.iter().flat_map(|sets| sets.keys()));
         // A `kid` that no key has is judged like none: the signature decides.
-        let kid = header.kid.as_deref().filter(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)));
+        let known = header.kid.as_deref().filter(|kid| keys().any(|key| key.kid.as_deref() == Some(kid)));
         let mut error = TokenError::UnknownKey;
-        for key in self.keys.iter().filter(|key| key.kid.as_deref() == kid && key.algorithm == header.alg) {
+        for key in keys().filter(|key| key.kid.as_deref() == known && key.algorithm == header.alg) {
             match jsonwebtoken::decode::<Map<String, Value>>(token, &key.decoding, &self.validation(key.algorithm)) {
                 Ok(token) => return self.identity(&token.claims, now),
                 Err(failure) => error = classify(&failure),
             }
         }
-        Err(error)
+        // If it is nobody's, what is wrong is that the key it names is not here.
+        let is_nobodys = error == TokenError::Signature && known.is_none() && header.kid.is_some();
+        Err(if is_nobodys { TokenError::UnknownKey } else { error })
     }
 
-    pub fn refresh_may_help(&self, _token: &str) -> bool {
-        false
+    /// Whether a token that was refused as of an unknown key may be good after [`Self::refreshed`]: the key it names is
+    /// not known, and a fetch is under way or may begin; or it has become known meanwhile.
+    pub fn refresh_may_help(&self, token: &str) -> bool {
+        let Some(published) = &self.published else { return false };
+        match self.standing(published, token) {
+            Standing::Known => true,
+            Standing::Unknown => published.refresh.may_help(),
+            Standing::Nameless => false,
+        }
     }
-    pub async fn refreshed(&self, _token: &str) {}
+
+    /// Waits until published keys were fetched again, for a few seconds at most. All who wait share one fetch. Nobody
+    /// waits where none may begin, or for a key that is there.
+    pub async fn refreshed(&self, token: &str) {
+        if let Some(published) = &self.published
+            && self.standing(published, token) == Standing::Unknown
+        {
+            published.refresh.finished().await;
+        }
+    }
+
+    fn standing(&self, published: &Published, token: &str) -> Standing {
+        let header = Some(token).filter(|token| token.len() <= TOKEN_BYTES_MAX).map(jsonwebtoken::decode_header);
+        let Some(Ok(Header { kid: Some(kid), alg, .. })) = header else { return Standing::Nameless };
+        let sets = published.keys();
+        let of_that_name = || self.keys.iter().chain(sets.keys()).filter(|key| key.kid.as_deref() == Some(&kid));
+        if of_that_name().any(|key| key.algorithm == alg) {
+            Standing::Known
+        } else if of_that_name().next().is_none() {
+            Standing::Unknown
+        } else {
+            // The key is there, and not for that algorithm: a fetch would only bring it again.
+            Standing::Nameless
+        }
+    }
+
+    /// Takes over what was fetched for another configuration, if it is published at the same address.
+    pub fn inherit(&self, before: &Self) {
+        if let (Some(published), Some(before)) = (&self.published, &before.published) {
+            published.inherit(before);
+        }
+    }
+
+    /// Whether there is any key at all.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty() || self.published_keys() > 0
+    }
+
+    /// How many published keys are in use.
+    pub fn published_keys(&self) -> usize {
+        self.published.as_ref().map_or(0, |published| published.keys().published())
+    }
+
+    /// When published keys are to be fetched, for whoever does it; none where none are published.
+    pub fn refresh(&self) -> Option<&Refresh> {
+        self.published.as_ref().map(|published| &published.refresh)
+    }
+
+    /// Uses the keys of this text from now on, instead of those that came from the issuer's address before. Returns
+    /// whether they differ.
+    ///
+    /// # Errors
+    ///
+    /// Why the text is no set of keys. Then everything stays as it was.
+    pub fn publish(&self, text: &str) -> Result<bool, JwksFault> {
+        self.published.as_ref().map_or(Ok(false), |published| published.replace(Source::Url, text))
+    }
+
+    /// The same for the file with published keys, if there is one. It is read here, which blocks.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be used. Then everything stays as it was.
+    pub fn read_published_file(&self) -> Option<Result<bool, KeyError>> {
+        self.published.as_ref()?.read_file()
+    }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
@@ -172,8 +280,10 @@ impl Authenticator {
         }
         let user = claims.get(&self.user_claim).and_then(Value::as_str).ok_or(TokenError::Claims)?;
         check_id(user).map_err(|_| TokenError::Claims)?;
-        let attributes = attributes(claims, &self.user_claim, &[]).map_err(|_| TokenError::Claims)?;
-        Ok(Identity { user: UserId::parse(user).map_err(|_| TokenError::Claims)?, expires_at, attributes })
+        let user_id = UserId::parse(user).map_err(|_| TokenError::Claims)?;
+        let attributes =
+            attributes(claims, &self.user_claim, &self.attribute_claims).map_err(|_| TokenError::TooManyAttributes)?;
+        Ok(Identity { user: user_id, expires_at, attributes })
     }
 }
 

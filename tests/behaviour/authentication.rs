@@ -1,14 +1,10 @@
 //! Authentication: the ways in, which tokens are good, and what happens when one expires.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use jsonwebtoken::{Algorithm as Alg, EncodingKey};
 use serde_json::{Value, json};
 use stentor::config::{Algorithm, Config, Key, Secret};
 
-use crate::common::{Client, SECRET, TestServer, Token, config, now_seconds};
+use crate::common::{Client, Pair, RSA, SECRET, TestServer, Token, config, ec, now_seconds};
 
 /// How a server takes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -431,6 +427,20 @@ fn another_claim_may_name_the_user() {
     assert_eq!(verdict(&server, &Token::of("ann").claim("userId", 5).sign()), Verdict::Failed);
 }
 
+#[test]
+fn a_token_that_says_too_much_is_refused_whole() {
+    let groups = |count: usize| Token::of("ann").claim("groups", vec!["g"; count]).claim("role", "admin").sign();
+    let server = server_with(|_| {});
+    assert_eq!(verdict(&server, &groups(63)), Verdict::Good);
+    assert_eq!(verdict(&server, &groups(64)), Verdict::Failed);
+    assert_eq!(server.metric("stentor_authentications_total{result=\"too_many_attributes\"}"), 2.0);
+    // Objects and registered claims are no attributes.
+    let token = Token::of("ann").claim("realm_access", json!({"roles": vec!["r"; 100]})).claim("aud", vec!["a"; 100]);
+    assert_eq!(verdict(&server, &token.sign()), Verdict::Good);
+    let server = server_with(|config| config.auth.attribute_claims = vec!["role".to_owned()]);
+    assert_eq!(verdict(&server, &groups(64)), Verdict::Good);
+}
+
 // Signatures
 
 #[test]
@@ -627,53 +637,6 @@ fn longer_hashes_are_spoken() {
     }
 }
 
-/// A key pair, made by `openssl`. The files go with it.
-struct Pair {
-    directory: PathBuf,
-}
-
-impl Pair {
-    fn make(arguments: &[&str]) -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("stentor-keys-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let pair = Self { directory };
-        let run = |arguments: &[&str]| {
-            let output = Command::new("openssl").args(arguments).current_dir(&pair.directory).output();
-            let output = output.expect("openssl must be installed: the tests make key pairs with it");
-            assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-        };
-        run(&[&["genpkey", "-out", "private.pem"], arguments].concat());
-        run(&["pkey", "-in", "private.pem", "-pubout", "-out", "public.pem"]);
-        pair
-    }
-
-    fn public(&self) -> PathBuf {
-        self.directory.join("public.pem")
-    }
-
-    fn private(&self) -> Vec<u8> {
-        std::fs::read(self.directory.join("private.pem")).unwrap()
-    }
-
-    fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Key {
-        Key { kid: kid.map(str::to_owned), algorithm, secret: None, secret_env: None, file: Some(self.public()) }
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        let _gone_already = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-
-fn ec(curve: &str) -> Vec<String> {
-    vec!["-algorithm".to_owned(), "EC".to_owned(), "-pkeyopt".to_owned(), format!("ec_paramgen_curve:{curve}")]
-}
-
 #[test]
 fn rsa_signatures_are_spoken_in_both_paddings() {
     let (pair, other) = (Pair::make(&RSA), Pair::make(&RSA));
@@ -724,7 +687,7 @@ fn a_public_key_is_no_secret() {
     let mut config = config();
     config.auth.keys = vec![pair.key(None, Algorithm::HS256)];
     assert!(TestServer::try_start(config.clone()).is_err());
-    config.auth.keys = vec![Key { file: Some(pair.directory.join("private.pem")), ..pair.key(None, Algorithm::RS256) }];
+    config.auth.keys = vec![Key { file: Some(pair.private_path()), ..pair.key(None, Algorithm::RS256) }];
     assert!(TestServer::try_start(config.clone()).is_err());
     config.auth.keys = vec![pair.key(None, Algorithm::EdDSA)];
     assert!(TestServer::try_start(config).is_err());
@@ -753,7 +716,7 @@ fn elliptic_curves_are_spoken() {
 
 #[test]
 fn edwards_curves_are_spoken() {
-    let (pair, other) = (Pair::make(&["-algorithm", "ed25519"]), Pair::make(&["-algorithm", "ed25519"]));
+    let (pair, other) = (Pair::ed25519(), Pair::ed25519());
     let server = server_with(|config| config.auth.keys = vec![pair.key(Some("ed"), Algorithm::EdDSA)]);
     let token = Token::of("ann").header("alg", "EdDSA").header("kid", "ed");
     let sign = |pair: &Pair| token.sign_with(&EncodingKey::from_ed_pem(&pair.private()).unwrap(), Alg::EdDSA);
@@ -763,7 +726,7 @@ fn edwards_curves_are_spoken() {
 
 #[test]
 fn keys_of_several_kinds_work_side_by_side() {
-    let (rsa, ed) = (Pair::make(&RSA), Pair::make(&["-algorithm", "ed25519"]));
+    let (rsa, ed) = (Pair::make(&RSA), Pair::ed25519());
     let server = server_with(|config| {
         config.auth.keys.push(rsa.key(Some("k"), Algorithm::RS256));
         config.auth.keys.push(ed.key(Some("k"), Algorithm::EdDSA));

@@ -19,6 +19,7 @@ mod authentication;
 mod envelope;
 mod handshake;
 mod history;
+mod jwks;
 mod limits;
 mod messages;
 mod metrics;

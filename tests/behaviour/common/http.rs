@@ -97,6 +97,16 @@ impl Handshake {
         response
     }
 
+    /// Sends it, and reads the answer: with a client if it is an upgrade, and wholly if it is not.
+    pub(crate) fn attempt(&self) -> (Option<Client>, Response) {
+        let (mut response, mut stream) = self.exchange();
+        if response.status == 101 {
+            return (Some(Client::new(stream, response.rest.clone())), response);
+        }
+        response.read_body(&mut stream);
+        (None, response)
+    }
+
     /// Sends it; the answer must be an upgrade.
     pub(crate) fn upgrade(&self) -> Client {
         self.upgrade_with_response().0

@@ -2,6 +2,8 @@
 
 mod client;
 mod http;
+mod issuer;
+mod pair;
 mod server;
 mod token;
 
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Frame, client_frame};
 pub(crate) use http::{ACCEPT, Handshake, KEY, Response};
+pub(crate) use issuer::{Answer, Certified, Issuer};
+pub(crate) use pair::{Pair, RSA, ec};
 pub(crate) use server::{TestServer, config, plugin};
 pub(crate) use token::{SECRET, Token, now_ms, now_seconds};
 

@@ -120,6 +120,11 @@ impl TestServer {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// Puts another configuration into force.
+    pub(crate) fn reload(&self, config: Config) {
+        self.server.reload(config).unwrap_or_else(|error| panic!("the server does not reload: {error}"));
+    }
+
     /// Stops the server politely. Returns when it is gone.
     pub(crate) fn stop(self) {
         self.server.stop();
