@@ -5,7 +5,7 @@ use metrics::{Gauge, Unit};
 use super::{ByName, Metrics, Register};
 
 /// Results of fetching keys.
-const RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
+pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
 
 /// Handles for published keys.
 pub struct JwksMetrics {
@@ -25,7 +25,7 @@ impl Metrics {
             fetches: new.by_name(
                 ("stentor_jwks_fetches_total", "result"),
                 "Fetches of published keys from their address and readings of their file, by result.",
-                RESULTS,
+                JWKS_RESULTS,
             ),
             keys: new.gauge("stentor_jwks_keys", Unit::Count, "Published keys that tokens are judged by."),
             fetched_timestamp: new.gauge(

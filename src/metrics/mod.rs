@@ -14,7 +14,7 @@ mod jwks;
 mod plugin;
 mod process;
 
-pub use jwks::JwksMetrics;
+pub use jwks::{JWKS_RESULTS, JwksMetrics};
 pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
 };

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use stentor::config::OnFailure;
 use stentor::metrics::{
-    AUTHENTICATION_RESULTS, CLOSED_BY_CLIENT, CLOSED_BY_NETWORK, EVENTS, GuestHook, HANDSHAKE_REFUSALS, PluginOutcome,
-    RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
+    AUTHENTICATION_RESULTS, CLOSED_BY_CLIENT, CLOSED_BY_NETWORK, EVENTS, GuestHook, HANDSHAKE_REFUSALS, JWKS_RESULTS,
+    PluginOutcome, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
 };
 use stentor::wire::{CloseCode, ErrorCode};
 
-use crate::common::{TestServer, Token, config, plugin, until};
+use crate::common::{Answer, Issuer, Pair, TestServer, Token, config, plugin, until};
 
 /// The plugins of the servers here. Names from the configuration are the only ones that may be in a label.
 const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
@@ -19,7 +20,7 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 35] = [
+const COUNTS: [&str; 37] = [
     "stentor_authorize_cache_total",
     "stentor_reloads_total",
     "stentor_authentications_total",
@@ -34,6 +35,8 @@ const COUNTS: [&str; 35] = [
     "stentor_fanout_recipients",
     "stentor_flush_passes_total",
     "stentor_handshakes_refused_total",
+    "stentor_jwks_fetches_total",
+    "stentor_jwks_keys",
     "stentor_live_memberships",
     "stentor_live_rooms",
     "stentor_messages_stored_total",
@@ -86,6 +89,7 @@ fn values(metric: &str, label: &str) -> Option<Values> {
             Values::Closed(PluginOutcome::ALL.map(PluginOutcome::name).to_vec())
         }
         ("stentor_authorize_cache_total", "result") => Values::Closed(VERDICT_RESULTS.to_vec()),
+        ("stentor_jwks_fetches_total", "result") => Values::Closed(JWKS_RESULTS.to_vec()),
         ("stentor_reloads_total", "result") => Values::Closed(RELOAD_RESULTS.to_vec()),
         ("stentor_plugin_traps_total", "kind") => Values::Closed(TrapKind::ALL.map(TrapKind::name).to_vec()),
         ("stentor_plugin_instances_recycled_total", "reason") => {
@@ -151,6 +155,8 @@ fn busy_metrics() -> (TestServer, String) {
         plugin(PLUGINS[1], "misbehaving.wasm", json!({"behaviour": "panic"})),
     ];
     config.plugins[1].on_failure = OnFailure::Open;
+    let issuer = Issuer::new(Answer::keys([Pair::ed25519().jwk("k", Algorithm::EdDSA)]));
+    config.auth.jwks_url = issuer.url();
     let server = TestServer::start(config);
     let mut ann = server.member("ann-the-user", "lobby-the-room");
     let mut bob = server.device("bob-the-user", json!({"deviceId": "device-of-bob"}));
