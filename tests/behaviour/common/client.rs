@@ -185,7 +185,12 @@ impl Client {
 
     /// The server's next message, whatever it is.
     pub(crate) fn next(&mut self) -> Value {
-        serde_json::from_str(&self.next_text()).unwrap()
+        loop {
+            if let Some((message, _)) = self.inbox.pop_front() {
+                return message;
+            }
+            self.fetch();
+        }
     }
 
     /// The server's next answer, whatever it is; pushes before it are passed over.
