@@ -23,9 +23,10 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -195,7 +196,7 @@ impl Server {
                 event["message"] == "plugin failed"
                     || event["level"] == "ERROR" && event["message"] != "the configuration is not reloaded"
             };
-            log.filter(bad).for_each(|event| found.lock().unwrap().push(event.to_string()));
+            log.filter(bad).for_each(|event| found.lock().push(event.to_string()));
         });
         Self { process, address, admin, directory, errors }
     }
@@ -455,7 +456,7 @@ fn two_hundred_reloads_are_not_felt_by_a_thousand_who_chat() {
     assert_eq!(server.metric("stentor_plugin_calls_total{"), sent as u64, "each message is decided once");
     // One for each shard and its spare; the instances of all earlier configurations are gone.
     until("old instances end", || (server.metric("stentor_plugin_instances{") == 4).then_some(()));
-    assert_eq!(*server.errors.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(*server.errors.lock(), Vec::<String>::new());
     assert!(
         end * 100 <= half * (100 + GROWTH_PERCENT_MAX) + GROWTH_BYTES_MAX * 100,
         "memory grew from {half} to {end} bytes: {resident:?}"
