@@ -1,0 +1,221 @@
+"""The processes under test: a Stentor server with plugins, good ones and bad ones, and a Prometheus that reads it.
+
+Both listen on 127.0.0.1 alone, on ports of their own, keep everything in a directory that goes with them, and are ended
+by their process id however the test ends.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+BINARY = os.environ.get("STENTOR_BINARY", str(TARGET / "release" / "stentor"))
+PLUGINS = ROOT / "plugins" / "built"
+# For a server that lives for a minute, on the loopback interface.
+SECRET = "a secret for a server that lives only as long as one test"
+PATIENCE = 20  # seconds, for what normally takes milliseconds
+
+# A development server, whose clients may ask as fast as they can and have to read what they get. Each plugin that
+# misbehaves does so in rooms of its own, when a message says "trigger".
+CONFIGURATION = f"""
+development = true
+listen = "127.0.0.1:0"
+admin.listen = "127.0.0.1:0"
+log.format = "json"
+shards = 2
+
+[[auth.keys]]
+algorithm = "HS256"
+secret = "{SECRET}"
+
+[limits]
+requests_per_second_max = 0
+outbox_bytes_max = 262144
+
+[[rooms]]
+pattern = "ephemeral-*"
+history = 0
+
+[[plugins]]
+name = "message-policy"
+component = "bundled:message-policy"
+config.words = ["heck"]
+"""
+MISBEHAVING = """
+[[plugins]]
+name = "{name}"
+component = "{component}"
+on_failure = "{on_failure}"
+config.behaviour = "{behaviour}"
+config.interest.rooms = ["{name}-*"]
+"""
+
+
+def configuration():
+    text = CONFIGURATION
+    for name, behaviour, on_failure in [
+        ("panics", "panic", "open"),
+        ("loops", "loop", "open"),
+        ("chatters", "flood-log", "open"),
+        ("fails-closed", "trap", "closed"),
+    ]:
+        component = PLUGINS / "misbehaving.wasm"
+        text += MISBEHAVING.format(name=name, behaviour=behaviour, on_failure=on_failure, component=component)
+    return text
+
+
+def token(user, expires_in=3600):
+    """A JSON Web Token, signed by hand."""
+
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    claims = {"sub": user, "exp": int(time.time()) + expires_in}
+    text = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    signature = hmac.new(SECRET.encode(), text, hashlib.sha256).digest()
+    return (text + b"." + part(signature)).decode()
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+        return response.read().decode()
+
+
+class Process:
+    """A child that is ended by its id."""
+
+    def __init__(self, command, directory, output):
+        # Nothing of the environment that could configure it.
+        self.process = subprocess.Popen(
+            command, cwd=directory, env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.DEVNULL, stderr=output,
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Server(Process):
+    def __init__(self, directory):
+        file = pathlib.Path(directory) / "stentor.toml"
+        file.write_text(configuration(), encoding="utf-8")
+        super().__init__([BINARY, "serve", "--config", str(file)], directory, subprocess.PIPE)
+        self.client = self.admin = None
+        self.last_lines = []
+        self.listens = threading.Event()
+        self.reader = threading.Thread(target=self.read_log, daemon=True)
+        self.reader.start()
+        if not self.listens.wait(PATIENCE) or self.client is None:
+            self.stop()
+            raise AssertionError("the server did not listen:\n" + "".join(self.last_lines))
+
+    def read_log(self):
+        for line in self.process.stderr:
+            if self.client is None:
+                self.last_lines.append(line)
+                if '"listening"' in line:
+                    told = json.loads(line)
+                    self.client, self.admin = told["client"], told["admin"]
+                    self.listens.set()
+        self.listens.set()
+
+    def metrics(self):
+        return get(f"http://{self.admin}/metrics")
+
+    def stop(self):
+        super().stop()
+        self.reader.join()
+        self.process.stderr.close()
+
+
+class Prometheus(Process):
+    """Reads a server every second, with the rules of the repository."""
+
+    def __init__(self, program, directory, admin):
+        with contextlib.closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        directory = pathlib.Path(directory)
+        # JSON is YAML.
+        settings = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(path) for path in sorted((ROOT / "dashboards").glob("*.rules.yml"))],
+            "scrape_configs": [{"job_name": "stentor", "static_configs": [{"targets": [admin]}]}],
+        }
+        (directory / "prometheus.yml").write_text(json.dumps(settings), encoding="utf-8")
+        command = [
+            program, "--config.file=prometheus.yml", f"--web.listen-address={self.address}",
+            f"--storage.tsdb.path={directory / 'tsdb'}", "--log.level=warn",
+        ]
+        with open(directory / "prometheus.log", "w", encoding="utf-8") as log:
+            super().__init__(command, directory, log)
+        end = time.monotonic() + PATIENCE
+        while not self.is_ready():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise AssertionError("Prometheus does not start: " + (directory / "prometheus.log").read_text())
+            time.sleep(0.05)
+
+    def is_ready(self):
+        try:
+            get(f"http://{self.address}/-/ready")
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+    def api(self, path, **parameters):
+        """What an endpoint of the API answers. A query that cannot be understood is an error."""
+        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            return json.loads(get(url))["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {json.loads(error.read())['error']}") from None
+
+    def query(self, expression):
+        """The samples that an expression has now: labels, and the value as a number."""
+        data = self.api("query", query=expression)
+        if data["resultType"] == "scalar":
+            return [({}, float(data["result"][1]))]
+        return [(sample["metric"], float(sample["value"][1])) for sample in data["result"]]
+
+    def query_range(self, expression, start, end, step):
+        """The samples of a time span: labels, and pairs of time and value."""
+        data = self.api("query_range", query=expression, start=start, end=end, step=step)
+        return [
+            (series["metric"], [(float(at), float(value)) for at, value in series["values"]])
+            for series in data["result"]
+        ]
+
+
+@contextlib.contextmanager
+def running(prometheus):
+    """A server and the Prometheus that reads it."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="stentor-test-"))
+        server = Server(directory)
+        stack.callback(server.stop)
+        reader = Prometheus(prometheus, directory, server.admin)
+        stack.callback(reader.stop)
+        yield server, reader
