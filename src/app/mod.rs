@@ -130,6 +130,7 @@ impl Server {
             .map_err(|error| StartError::Plugins(vec![error]))?;
         let Generation { auth, chains } =
             policies.load(&config, Arc::clone(&authenticator)).map_err(StartError::Plugins)?;
+        metrics.policy.generation.set(auth.generation() as f64);
         let readiness = Arc::new(Readiness::default());
         let issuer = issuer(&config, &authenticator, &metrics, &readiness)?;
         let gate = gate(&config, client, Arc::clone(&auth), Arc::clone(&authenticator), Arc::clone(&metrics));

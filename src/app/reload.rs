@@ -95,6 +95,7 @@ impl Server {
         }
         drop(waiting);
         let _all_done = changed_over.recv();
+        self.metrics.policy.generation.set(auth.generation() as f64);
         self.policies.retire(Arc::clone(&before.auth));
         in_force.config = config;
         in_force.keys = Keys::keep(authenticator, issuer, &self.readiness, self.control.handle());

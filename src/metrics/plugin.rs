@@ -208,6 +208,8 @@ impl PluginMetrics {
 pub struct PolicyMetrics {
     /// Configurations that were to be put into force while the server ran, by result.
     pub reloads: ByName,
+    /// Which configuration is in force, counted from 1.
+    pub generation: Gauge,
     /// Questions about rights that a remembered verdict answered.
     pub verdict_hits: Counter,
     /// Questions about rights that plugins had to be asked.
@@ -226,6 +228,11 @@ impl PolicyMetrics {
                 ("stentor_reloads_total", "result"),
                 "Configurations that were to be put into force while the server ran, by result.",
                 RELOAD_RESULTS,
+            ),
+            generation: new.gauge(
+                "stentor_plugin_generation",
+                Unit::Count,
+                "Which configuration is in force, counted from 1 at the start.",
             ),
             verdict_hits: hit,
             verdict_misses: miss,

@@ -144,6 +144,8 @@ impl Fault {
 
 impl Plugin {
     pub(super) fn new(config: &config::Plugin, parts: Parts) -> Self {
+        // Whatever was the matter with the plugin before it was loaded anew is no longer known.
+        parts.metrics.quarantined.set(0.0);
         let policy = |hook: GuestHook| {
             let named = match hook {
                 GuestHook::Authenticate => config::Hook::Authenticate,

@@ -81,7 +81,7 @@ impl Policies {
             verdict_max: Duration::from_millis(config.auth.verdict_ms_max),
             denial_max: Duration::from_millis(config.auth.denial_ms_max),
         };
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let runtime = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
         let runtime = runtime.ok_or_else(|| vec![LoadError::Engine("the plugin host has stopped".to_owned())])?;
         let auth = Auth::new(links, authenticator, settings, (runtime, Arc::clone(&self.forget)), generation);

@@ -20,7 +20,8 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 37] = [
+const COUNTS: [&str; 38] = [
+    "stentor_plugin_generation",
     "stentor_authorize_cache_total",
     "stentor_reloads_total",
     "stentor_authentications_total",

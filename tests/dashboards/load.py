@@ -117,8 +117,8 @@ class Connection:
 
 
 class Load:
-    def __init__(self, address):
-        self.address = address
+    def __init__(self, server):
+        self.server, self.address = server, server.client
         self.error = None
         self.began = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -152,6 +152,8 @@ class Load:
                     group.create_task(self.talk(f"room-{room}", f"user-{room}-{member}", member))
             group.create_task(self.make_mistakes())
             group.create_task(self.trouble_plugins())
+            group.create_task(self.crowd_a_plugin())
+            group.create_task(self.reload())
             group.create_task(self.come_and_go())
             group.create_task(self.be_refused())
             group.create_task(self.not_read("logged"))
@@ -194,6 +196,23 @@ class Load:
                 for content in ["trigger", "nothing", "nothing", "nothing"]:
                     await connection.ask("send-message", {"conversationId": room, "content": content})
             await asyncio.sleep(0.3)
+
+    async def crowd_a_plugin(self):
+        """More questions at once than the plugin has instances and places to wait."""
+        crowd = [await Connection.open(self.address, f"crowd-{number}") for number in range(6)]
+        for count in itertools.count():
+            async with asyncio.TaskGroup() as group:
+                for connection in crowd:
+                    group.create_task(connection.ask("join-room", f"busy-{count % 10}"))
+            await asyncio.sleep(1)
+
+    async def reload(self):
+        """Configurations that can be used, and some that cannot."""
+        while True:
+            await asyncio.sleep(5)
+            self.server.reload()
+            await asyncio.sleep(1)
+            self.server.reload("nonsense = 1\n")
 
     async def come_and_go(self):
         for count in itertools.count():

@@ -8,9 +8,11 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import http.server
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import tempfile
@@ -37,6 +39,9 @@ admin.listen = "127.0.0.1:0"
 log.format = "json"
 shards = 2
 
+[auth]
+jwks_url = "KEYS"
+
 [[auth.keys]]
 algorithm = "HS256"
 secret = "{SECRET}"
@@ -50,10 +55,37 @@ pattern = "ephemeral-*"
 history = 0
 
 [[plugins]]
+name = "busy"
+component = "{PLUGINS / "obedient.wasm"}"
+on_failure = "open"
+instances_max = 1
+waiting_max = 1
+quarantine_failures = 0
+config.authorize = "loop"
+config.interest = {{ events = ["join"], rooms = ["busy-*"] }}
+
+[[plugins]]
+name = "room-acl"
+component = "bundled:room-acl"
+[[plugins.config.rules]]
+rooms = ["*"]
+
+[[plugins]]
 name = "message-policy"
 component = "bundled:message-policy"
+recycle_calls = 50
 config.words = ["heck"]
 """
+# A public key of RFC 7517, by which nobody signs here.
+KEYS = {
+    "keys": [
+        {
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        }
+    ]
+}
 MISBEHAVING = """
 [[plugins]]
 name = "{name}"
@@ -64,8 +96,34 @@ config.interest.rooms = ["{name}-*"]
 """
 
 
-def configuration():
-    text = CONFIGURATION
+class Issuer(http.server.BaseHTTPRequestHandler):
+    """Publishes keys."""
+
+    def do_GET(self):
+        body = json.dumps(KEYS).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def issuer():
+    """The address of an issuer's keys."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/keys"
+        finally:
+            server.shutdown()
+
+
+def configuration(keys):
+    text = CONFIGURATION.replace("KEYS", keys)
     for name, behaviour, on_failure in [
         ("panics", "panic", "open"),
         ("loops", "loop", "open"),
@@ -118,10 +176,11 @@ class Process:
 
 
 class Server(Process):
-    def __init__(self, directory):
-        file = pathlib.Path(directory) / "stentor.toml"
-        file.write_text(configuration(), encoding="utf-8")
-        super().__init__([BINARY, "serve", "--config", str(file)], directory, subprocess.PIPE)
+    def __init__(self, directory, keys):
+        self.file = pathlib.Path(directory) / "stentor.toml"
+        self.text = configuration(keys)
+        self.file.write_text(self.text, encoding="utf-8")
+        super().__init__([BINARY, "serve", "--config", str(self.file)], directory, subprocess.PIPE)
         self.client = self.admin = None
         self.last_lines = []
         self.listens = threading.Event()
@@ -140,6 +199,13 @@ class Server(Process):
                     self.client, self.admin = told["client"], told["admin"]
                     self.listens.set()
         self.listens.set()
+
+    def reload(self, more=""):
+        """Lets it read its configuration again, with something behind it."""
+        new = self.file.with_suffix(".new")
+        new.write_text(self.text + more, encoding="utf-8")
+        new.rename(self.file)
+        self.process.send_signal(signal.SIGHUP)
 
     def metrics(self):
         return get(f"http://{self.admin}/metrics")
@@ -214,7 +280,7 @@ def running(prometheus):
     """A server and the Prometheus that reads it."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="stentor-test-"))
-        server = Server(directory)
+        server = Server(directory, stack.enter_context(issuer()))
         stack.callback(server.stop)
         reader = Prometheus(prometheus, directory, server.admin)
         stack.callback(reader.stop)

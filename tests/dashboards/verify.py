@@ -28,25 +28,6 @@ HERE = ROOT / "tests" / "dashboards"
 # Seconds for everything to have happened that the load makes happen. It takes about fifteen.
 LOAD_TIME_MAX = 90
 
-# Series that cannot be there yet, or not above 0, each with what they wait for. An entry that waits for nothing any
-# more is a fault, too.
-PENDING = {
-    "stentor_plugin_traps_total": "counted by the plugin host",
-    "stentor_plugin_instances_recycled_total": "instances are replaced after so many calls",
-    "stentor_plugin_quarantines_total": "quarantine",
-    "stentor_plugin_log_lines_suppressed_total": "counted by the plugin host",
-    'stentor_plugin_calls_total{outcome=~"overload|quarantined"}': "pools and quarantine",
-    'stentor_plugin_calls_total{outcome="overload"}': "pools",
-    "stentor_plugin_generation": "loading anew",
-    "stentor_reloads_total": "loading anew",
-    'stentor_reloads_total{result="refused"}': "loading anew",
-    "stentor_authorize_cache_total": "plugins that authorize",
-    'stentor_authorize_cache_total{result="hit"}': "plugins that authorize",
-    "stentor_jwks_fetches_total": "keys from a URL",
-    "stentor_jwks_keys": "keys from a URL",
-    "stentor_jwks_fetched_timestamp_seconds": "keys from a URL",
-}
-
 # What Grafana puts into expressions, and what stands for it here.
 VARIABLES = {
     "$job": "stentor",
@@ -202,36 +183,27 @@ class Expressions:
         self.named += [(place, substituted(expression)) for place, expression in runbook_expressions()]
         self.selectors = sorted(set().union(*(selectors(expression) for _, expression in self.named)))
 
-    def waits(self, expression):
-        return not selectors(expression).isdisjoint(PENDING)
-
     def faults(self, prometheus, counters):
         """What is not yet as it should be. The longer the load runs, the fewer."""
         faults = []
         for place, expression in self.named:
             values = [value for _, value in prometheus.query(expression)]
-            if all(math.isnan(value) for value in values) and not self.waits(expression):
+            if all(math.isnan(value) for value in values):
                 faults.append(f"{place}: {'only NaN' if values else 'no sample'}: {expression}")
         for selector in self.selectors:
             name = selector.split("{")[0]
             values = [value for _, value in prometheus.query(selector)]
             good = bool(values) and (name not in counters or sum(values) > 0)
-            if not good and selector not in PENDING:
+            if not good:
                 faults.append(f"{selector}: {'never counted' if values else 'no such series'}")
-            if good and selector in PENDING:
-                faults.append(f"{selector}: is there now; take it off PENDING")
         return faults
 
     def unknown(self, text):
-        """What cannot come right however long the load runs: names that the server does not know from its start, and
-        entries of the list that nothing asks for."""
+        """What cannot come right however long the load runs: names that the server does not know from its start."""
         known = set(re.findall(r"^(?:# TYPE )?(\w+)", text, re.MULTILINE)) | counters_in(text)
-        names = {selector.split("{")[0] for selector in self.selectors if selector not in PENDING}
+        names = {selector.split("{")[0] for selector in self.selectors}
         strange = sorted(name for name in names - known if name != "up" and ":" not in name)
-        unused = sorted(PENDING.keys() - set(self.selectors))
-        return [f"{name}: the server has no such metric" for name in strange] + [
-            f"{selector}: is in no expression; take it off PENDING" for selector in unused
-        ]
+        return [f"{name}: the server has no such metric" for name in strange]
 
 
 def counters_in(text):
@@ -287,14 +259,14 @@ def verify(programs, picture_file, minutes):
         say(f"{len(alerts)} alerts fire and resolve in their tests, and have runbooks")
         expressions = Expressions(rules)
         demand(expressions.unknown(server.metrics()))
-        load = Load(server.client)
+        load = Load(server)
         try:
             seconds = under_load(server, prometheus, expressions, load)
             run(promtool, "check", "metrics", input=server.metrics())
             demand([f"{rule['name']}: {rule['lastError']}" for rule in all_rules(prometheus) if rule["health"] != "ok"])
             say(
                 f"after {seconds:.0f} s of load {len(expressions.named)} expressions yield numbers, and "
-                f"{len(expressions.selectors)} selectors find series, save {len(PENDING)} that are still to come"
+                f"{len(expressions.selectors)} selectors find series"
             )
             if picture_file:
                 picture.draw(prometheus, server, picture_file, minutes)
