@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! socket ─ net: frame ─ session: message ─ wire: request ─ session: may it? ─ relay: one verb
+//!                                                                     │ policy: has it the right?      (remembered, or asked)
 //!                                                                     │ policy: plugins fold over it   (once, where it came in)
 //!                                                                     │ store: append → seq            (the room's owner)
 //!                 ack to the sender ◄─────────────────────────────────┤
@@ -32,11 +33,35 @@
 //!
 //! Beside the shards a small runtime accepts connections, serves the operator's listener, and fetches an issuer's keys.
 //!
+//! ## Plugins
+//!
+//! There are two kinds, and they run in two places. A **message filter** never waits, so it is called inline on the
+//! shard where the message came in: each shard has a chain with one instance of each filter. An **auth plugin** may
+//! take its time, so it is called in a pool: two threads of their own, a fiber for each call that gives way at every
+//! tick of the engine's clock, and bounds on instances, on calls that wait for one, and on the time of a call. A shard
+//! never waits for an answer from there. The connection's request waits, as it would wait for the store, and begins
+//! again when the answer comes as mail (`relay/rights`); what was answered is remembered with the connection for as
+//! long as it holds.
+//!
+//! Making an instance, and ending one, may take long. For filters that is done on the **builder thread**, which keeps a
+//! spare for each shard and plugin, so that after a failure a shard takes what is there. Instances of auth plugins are
+//! made in the pool. Whatever fails too often is in quarantine, whose state is one atomic that all shards share.
+//!
+//! A configuration makes a **generation** ([`policy::Generation`]): the auth chain, with its number, and a chain of
+//! filters for each shard. A reload loads the next one beside the one in force, and everything that can fail fails
+//! there. Then each shard is sent its part and takes it between two requests, in one step with the rest of the
+//! configuration. Verdicts carry the number of their generation, and those of another one do not hold. The reload is
+//! over when the last shard has changed over; only then does the old generation end.
+//!
 //! ## Invariants
 //!
 //! - Everything a connection gets is written in the order in which it was caused ([`hub`]).
 //! - A connection has one request under way at most. That keeps its requests in order, and bounds whatever is on its way
 //!   between shards by the number of connections.
+//! - A shard changes from one generation of the configuration to the next between two requests, in one step. Only a
+//!   right that was being asked for meanwhile is the old one's, and holds for that request alone.
+//! - What a plugin says may be late, absent or wrong, and none of that ends a shard or holds it up for longer than
+//!   `call_ms_max` and two ticks of the engine's clock.
 //! - Nobody waits for a slow receiver. What its socket does not take waits in a bounded backlog; beyond the bound it is
 //!   closed and comes back to the log.
 //! - `hub`, `store` and `policy` know nothing of each other. `wire`, the session's state machine and the store have no

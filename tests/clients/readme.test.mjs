@@ -11,6 +11,7 @@
 //   <!-- not run: REASON --> ```toml          is something else
 //   <!-- session --> ```text                  lines `→ {…}` are sent to a server, lines `← {…}` must be what it sends
 //   <!-- session: bob --> ```text             the same for another user than alice
+//   <!-- session at the server: bob -->       the same with the server that runs in the background
 //
 // Blocks run one after another as if typed into one shell in the repository's root: a variable set in one is there in
 // the next. Only the data directory is another than the reader's.
@@ -65,9 +66,11 @@ function blocksOf(markdown) {
 
 /** What is to be done with a block. */
 function kindOf({ language, comment, lines }) {
-  const marker = /^(session|server|not run)(?:\s*:\s*(.+))?$/.exec(comment || '');
+  const marker = /^(session at the server|session|server|not run)(?:\s*:\s*(.+))?$/.exec(comment || '');
   const looksLikeSession = lines.some((line) => /^[→←] /.test(line));
-  if (marker?.[1] === 'session' && language === 'text') return { kind: 'session', user: marker[2] || 'alice' };
+  if (marker?.[1].startsWith('session') && language === 'text') {
+    return { kind: 'session', user: marker[2] || 'alice', isAtTheServer: marker[1] !== 'session' };
+  }
   if (looksLikeSession) return { kind: 'wrong', why: 'a session is a ```text block behind <!-- session -->' };
   if (SHELLS.includes(language)) return { kind: 'wrong', why: `write \`\`\`sh instead of \`\`\`${language}, so that it is run` };
   const skipped = marker?.[1] === 'not run' && (marker[2] ? { kind: 'not run', why: marker[2] } : { kind: 'wrong', why: 'say why it is not run' });
@@ -223,9 +226,21 @@ function real(value, ids) {
 /** Ids that were printed, and what they are this time; sessions of one page speak of the same messages. */
 const ids = new Map();
 
-async function play(block, user) {
-  sessions ??= startServer();
-  const server = await sessions;
+/** The server of the last `<!-- server -->` block, which has its key in the data directory of all blocks. */
+function serverInBackground() {
+  assert.ok(background, 'no server runs in the background');
+  const [port] = PORTS;
+  const env = { ...process.env, STENTOR__DATA_DIRECTORY: join(scratch, 'data') };
+  const token = async (user) => {
+    const run = promisify(execFile)(binary, ['token', '--user', user], { cwd: root, env, timeout: 60_000 });
+    return (await run).stdout.trim();
+  };
+  return { client: `127.0.0.1:${port}`, token };
+}
+
+async function play(block, user, isAtTheServer) {
+  if (!isAtTheServer) sessions ??= startServer();
+  const server = isAtTheServer ? serverInBackground() : await sessions;
   const client = await Client.open(server, { protocols: [] });
   try {
     await converse(block, client, () => server.token(user));
@@ -284,7 +299,7 @@ const transcript = (client) => client.received.map((message) => JSON.stringify(m
 const blocks = blocksOf(readFileSync(readme, 'utf8'));
 let done = 0;
 for (const block of blocks) {
-  const { kind, why, user } = kindOf(block);
+  const { kind, why, user, isAtTheServer } = kindOf(block);
   if (kind === 'other') continue;
   const summary = block.lines.find((line) => line.trim()) || '';
   const name = `line ${block.line}, ${kind}: ${summary}`;
@@ -294,7 +309,7 @@ for (const block of blocks) {
   if (kind === 'run') test(name, options, () => run(block.lines.join('\n')));
   if (kind === 'server') test(name, options, () => serve(block.lines.join('\n')));
   if (kind === 'configuration') test(name, options, () => check(block.lines.join('\n')));
-  if (kind === 'session') test(name, options, () => play(block, user));
+  if (kind === 'session') test(name, options, () => play(block, user, isAtTheServer));
   if (['run', 'server', 'configuration', 'session'].includes(kind)) done++;
 }
 test('there is something to try', () => assert.ok(done > 0, `nothing in ${readme} can be tried`));
