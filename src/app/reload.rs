@@ -126,6 +126,13 @@ fn keep_what_is_fixed(before: &Config, config: &mut Config) -> Vec<&'static str>
         "limits.connections_max": limits.connections_max;
         "limits.connections_per_address_max": limits.connections_per_address_max;
         "limits.handshakes_max": limits.handshakes_max;
+        "limits.connections_per_user_max": limits.connections_per_user_max;
+        "limits.rooms_per_user_max": limits.rooms_per_user_max;
+        "limits.members_per_room_max": limits.members_per_room_max;
+        "limits.member_events_max": limits.member_events_max;
+        "limits.online_users_max": limits.online_users_max;
+        "limits.recover_events_max": limits.recover_events_max;
+        "limits.recover_bytes_max": limits.recover_bytes_max;
     }
     fixed
 }

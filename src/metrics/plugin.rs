@@ -104,9 +104,9 @@ pub enum TrapKind {
     StackOverflow,
     /// It reached outside its memory or its tables.
     OutOfBounds,
-    /// It handed over more bytes than one call may.
+    /// It called the host more often than one call may.
     HostCallBudget,
-    /// Its answer breaks the rules of the component model, such as text that is not UTF-8.
+    /// Its answer breaks the rules of the component model, such as text that is not UTF-8, or is larger than it may be.
     BadResult,
     /// Anything else, such as a division by zero.
     Other,

@@ -142,7 +142,7 @@ impl Auth {
         });
     }
 
-    /// Lets all instances end in good order, those that are in use when they are given back.
+    /// Lets all instances end in good order that nobody uses.
     pub async fn retire(&self) {
         for pool in self.pools() {
             pool.retire().await;

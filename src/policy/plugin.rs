@@ -144,8 +144,6 @@ impl Fault {
 
 impl Plugin {
     pub(super) fn new(config: &config::Plugin, parts: Parts) -> Self {
-        // Whatever was the matter with the plugin before it was loaded anew is no longer known.
-        parts.metrics.quarantined.set(0.0);
         let policy = |hook: GuestHook| {
             let named = match hook {
                 GuestHook::Authenticate => config::Hook::Authenticate,
@@ -242,20 +240,34 @@ impl Plugin {
     }
 
     fn quarantine_after(&self, admission: Admission) {
-        if let Consequence::Quarantined(wait) = self.quarantine.failed(admission, Instant::now()) {
-            self.metrics.quarantines.increment(1);
-            self.metrics.quarantined.set(1.0);
-            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::error!(plugin = %self.name, milliseconds, "plugin failed too often: it is not asked for a while");
-        }
+        let wait = match self.quarantine.failed(admission, Instant::now()) {
+            Consequence::None => return,
+            Consequence::Quarantined(wait) => {
+                self.metrics.quarantined.increment(1.0);
+                wait
+            }
+            Consequence::Prolonged(wait) => wait,
+        };
+        self.metrics.quarantines.increment(1);
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::error!(plugin = %self.name, milliseconds, "plugin failed too often: it is not asked for a while");
     }
 
     /// A call gave an answer.
     pub(super) fn answered(&self, hook: GuestHook, outcome: PluginOutcome, admission: Admission) {
         self.metrics.count(hook, outcome);
         if self.quarantine.succeeded(admission, Instant::now) {
-            self.metrics.quarantined.set(0.0);
+            self.metrics.quarantined.decrement(1.0);
             tracing::info!(plugin = %self.name, "plugin is well again");
+        }
+    }
+}
+
+impl Drop for Plugin {
+    /// The series outlives the plugin. The next configuration's plugin of this name goes on with it, and is well.
+    fn drop(&mut self) {
+        if !self.quarantine.is_in_service() {
+            self.metrics.quarantined.decrement(1.0);
         }
     }
 }

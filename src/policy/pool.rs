@@ -100,17 +100,18 @@ impl Pool {
             plugin.metrics.count(hook, PluginOutcome::Quarantined);
             return Err(NoAnswer);
         }
-        let deadline = tokio::time::Instant::now() + plugin.wait_max;
-        let Some(_permit) = self.permit(deadline).await else {
+        let began = Instant::now();
+        let Some(_permit) = self.permit(tokio::time::Instant::now() + plugin.wait_max).await else {
             plugin.overloaded(hook, admission);
             return Err(NoAnswer);
         };
         let idle = self.idle.lock().pop();
         let mut guest = match idle {
             Some(guest) => guest,
-            None => self.make().await?,
+            None => self.make(hook).await?,
         };
-        let began = Instant::now();
+        // A guest that starts slowly has bounds of its own for that, so it does not use up the call's.
+        let deadline = tokio::time::Instant::now() + plugin.wait_max;
         let answer = timeout_at(deadline, guest.ask(question)).await;
         plugin.metrics.record_duration(hook, began.elapsed());
         let fault = match answer {
@@ -136,7 +137,7 @@ impl Pool {
         Err(NoAnswer)
     }
 
-    /// Lets all instances end that nobody uses.
+    /// Lets all instances end that nobody uses. One that is in use is dropped when its call is over.
     pub(super) async fn retire(&self) {
         let idle = std::mem::take(&mut *self.idle.lock());
         for mut guest in idle {
@@ -163,12 +164,13 @@ impl Pool {
         permit.ok()?.ok()
     }
 
-    async fn make(&self) -> Result<Guest, NoAnswer> {
+    async fn make(&self, hook: GuestHook) -> Result<Guest, NoAnswer> {
         let index = self.made.fetch_add(1, Ordering::Relaxed);
         let count = u32::try_from(self.plugin.instances_max).unwrap_or(u32::MAX);
         match make(&self.plugin, index, count).await {
             Ok((guest, _)) => Ok(guest),
             Err(failure) => {
+                self.plugin.metrics.count(hook, PluginOutcome::Error);
                 self.plugin.stillborn(failure.kind());
                 Err(NoAnswer)
             }

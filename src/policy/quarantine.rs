@@ -55,6 +55,8 @@ pub(super) enum Consequence {
     None,
     /// The plugin is left alone for so long.
     Quarantined(Duration),
+    /// It was left alone already, and is for so much longer.
+    Prolonged(Duration),
 }
 
 /// One plugin's standing, shared by all that ask it.
@@ -146,7 +148,7 @@ impl Quarantine {
         record.wait = record.wait.saturating_mul(2).min(self.settings.wait_max);
         record.failures = 0;
         self.state.store(self.micros(now + wait).clamp(1, ON_TRIAL - 1), Ordering::Release);
-        Consequence::Quarantined(wait)
+        if in_service { Consequence::Quarantined(wait) } else { Consequence::Prolonged(wait) }
     }
 
     fn micros(&self, time: Instant) -> u64 {
@@ -194,7 +196,7 @@ mod tests {
 
     fn wait(consequence: Consequence) -> f64 {
         match consequence {
-            Consequence::Quarantined(wait) => wait.as_secs_f64(),
+            Consequence::Quarantined(wait) | Consequence::Prolonged(wait) => wait.as_secs_f64(),
             Consequence::None => 0.0,
         }
     }
@@ -233,7 +235,9 @@ mod tests {
         let mut waits = vec![wait(quarantine.failed(Admission::Granted, clock.0))];
         for _ in 0..4 {
             assert_eq!(admit(&quarantine, clock.after(6.0)), Admission::Trial);
-            waits.push(wait(quarantine.failed(Admission::Trial, clock.0)));
+            let consequence = quarantine.failed(Admission::Trial, clock.0);
+            assert!(matches!(consequence, Consequence::Prolonged(_)), "it was there already");
+            waits.push(wait(consequence));
         }
         for (wait, least) in waits.iter().zip([1.0, 2.0, 4.0, 4.0, 4.0]) {
             assert!((least..=least * 1.25).contains(wait), "{waits:?}");

@@ -195,11 +195,11 @@ impl Relay {
             Then::Attempt(attempt) => self.allowed_attempt(asked, *attempt),
             Then::Store(attempt) => match self.right(asked.key, Action::Edit, attempt.room()) {
                 Right::Refused(why) => self.refuse_right(&asked, Action::Edit, attempt.room(), why),
-                _ => self.store_attempt(asked, *attempt, true),
+                right => self.store_attempt(asked, *attempt, matches!(right, Right::Granted)),
             },
             Then::Delete { room, message_id } => match self.right(asked.key, Action::Delete, &room) {
                 Right::Refused(why) => self.refuse_right(&asked, Action::Delete, &room, why),
-                _ => self.delete_as(asked, room, message_id, true),
+                right => self.delete_as(asked, room, message_id, matches!(right, Right::Granted)),
             },
             Then::History { room, page } => self.history(asked, room, page),
             Then::OnlineUsers { room } => self.online_users(asked, room),

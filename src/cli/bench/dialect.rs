@@ -85,13 +85,22 @@ impl Speaker {
 
     /// The masked frame that sends a message to a room.
     pub(super) fn message(&mut self, room: &str, stamp: Stamp) -> &[u8] {
+        self.message_that_says("", room, stamp)
+    }
+
+    /// The same for a message that sets off what the test guests do.
+    pub(super) fn trigger(&mut self, room: &str, stamp: Stamp) -> &[u8] {
+        self.message_that_says("trigger ", room, stamp)
+    }
+
+    fn message_that_says(&mut self, word: &str, room: &str, stamp: Stamp) -> &[u8] {
         self.text.clear();
         match self.dialect {
             Dialect::Floor => stamp.write(&mut self.text, CONTENT_BYTES),
             Dialect::Stentor => {
                 let _ = write!(
                     self.text,
-                    r#"{{"event":"send-message","id":{},"data":{{"conversationId":"{room}","content":""#,
+                    r#"{{"event":"send-message","id":{},"data":{{"conversationId":"{room}","content":"{word}"#,
                     stamp.number
                 );
                 stamp.write(&mut self.text, CONTENT_BYTES);

@@ -19,13 +19,13 @@ use super::target::{Seating, Target};
 /// Time for all connections of a run to be ready.
 pub(super) const OPEN_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time before the measured window, under the same load.
-const WARM_UP_NS: u64 = 1_000_000_000;
+pub(super) const WARM_UP_NS: u64 = 1_000_000_000;
 /// Time for what the joins caused to pass.
 const CALM_NS: u64 = 300_000_000;
 /// Time after the last message for what is still on its way.
-const DRAIN_NS_MAX: u64 = 15_000_000_000;
+pub(super) const DRAIN_NS_MAX: u64 = 15_000_000_000;
 /// Time after all has arrived in which it might arrive again.
-const DUPLICATES_NS: u64 = 100_000_000;
+pub(super) const DUPLICATES_NS: u64 = 100_000_000;
 
 /// What a loaded run came to.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -100,8 +100,7 @@ pub(super) fn fan_out(target: &Target, load: Load) -> Result<Run, BenchError> {
     let interval_ns = 1_000_000_000 / load.messages_per_second.max(1);
     let messages = usize::try_from((meter.to_ns - begin_ns) / interval_ns).unwrap_or(0);
     let shape = Shape { rooms: load.rooms, members: load.members, messages };
-    let mut ledger = Ledger::new(shape, target.dialect, meter.from_ns, meter.to_ns)
-        .ok_or_else(|| BenchError::Usage("no histogram of these bounds".to_owned()))?;
+    let mut ledger = Ledger::new(shape, target.dialect, meter.from_ns, meter.to_ns).ok_or_else(no_histogram)?;
     let mut speaker = Speaker::new(target.dialect);
     let rooms: Vec<String> = (0..load.rooms).map(|room| target.room(room)).collect();
     let start = swarm.start();
@@ -147,8 +146,7 @@ pub(super) fn echo(target: &Target, connections: usize, seconds: u64) -> Result<
     swarm.open(target.openings(Seating::Alone { connections })?, OPEN_TIME_MAX)?;
     calm(&mut swarm)?;
     let mut meter = Meter::new(target.pid, swarm.now_ns() + WARM_UP_NS, seconds);
-    let mut latency_us = Histogram::new_with_bounds(1, 600_000_000, 3)
-        .map_err(|_| BenchError::Usage("no histogram of these bounds".to_owned()))?;
+    let mut latency_us = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(|_| no_histogram())?;
     let mut speaker = Speaker::new(target.dialect);
     let mut account = Account::default();
     for index in 0..connections {
@@ -199,12 +197,17 @@ pub(super) fn echo(target: &Target, connections: usize, seconds: u64) -> Result<
 }
 
 /// Lets pass what the joins caused.
-fn calm(swarm: &mut Swarm) -> Result<(), BenchError> {
+pub(super) fn calm(swarm: &mut Swarm) -> Result<(), BenchError> {
     let until_ns = swarm.now_ns() + CALM_NS;
     while swarm.now_ns() < until_ns {
         swarm.turn(until_ns, |_, _, _| ())?;
     }
     Ok(())
+}
+
+/// The bounds are constants, so this does not happen.
+pub(super) fn no_histogram() -> BenchError {
+    BenchError::Usage("no histogram of these bounds".to_owned())
 }
 
 impl Meter {

@@ -2,7 +2,7 @@
 //! a server could do, on the same machine in the same minute. It starts both as its own children. It must not know the
 //! server's code: it speaks the wire protocol, `/proc` and `/metrics`, as any outsider could.
 //!
-//! `workload` says what is run, `series` in which order, `measure` and `crowd` run one thing once, `swarm` and `client`
+//! `workload` says what is run, `series` in which order, `measure`, `crowd` and `torture` run one thing once, `swarm` and `client`
 //! hold the connections, `place` keeps them off the server's processors, `ledger` counts, `report` and `table` tell.
 
 mod client;
@@ -23,10 +23,13 @@ mod stamp;
 mod swarm;
 mod table;
 mod target;
+mod torture;
+mod watch;
 mod workload;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -67,6 +70,9 @@ pub struct BenchArgs {
     /// Connections in the idle and storm workloads
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u64).range(10..=19_000))]
     connections: u64,
+    /// The component that loops in the torture workload: the test guest `misbehaving`, which does not come with the server
+    #[arg(long, value_name = "PATH", default_value = "plugins/built/misbehaving.wasm")]
+    torture_plugin: PathBuf,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -178,8 +184,13 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         admin: args.admin,
         pid: args.pid,
     });
-    if given.is_some() && args.workload.contains(&Choice::Plugin) {
-        return Err(BenchError::Usage("--workload plugin: needs a server of our own, not --url".to_owned()));
+    let ours = [(Choice::Plugin, "plugin"), (Choice::Torture, "torture")];
+    if let Some((_, name)) = ours.iter().find(|(choice, _)| given.is_some() && args.workload.contains(choice)) {
+        return Err(BenchError::Usage(format!("--workload {name}: needs a server of our own, not --url")));
+    }
+    if args.workload.contains(&Choice::Torture) && !args.torture_plugin.is_file() {
+        let path = args.torture_plugin.display();
+        return Err(BenchError::Usage(format!("--torture-plugin: {path} is not there; it is built by plugins/build")));
     }
     let settings = if given.is_some() { as_is() } else { settings(args) };
     let choices: &[Choice] = if given.is_some() && args.workload.contains(&Choice::All) {
@@ -193,6 +204,7 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         seconds: args.seconds,
         connections: usize::try_from(args.connections).unwrap_or(usize::MAX),
         cpus: place::allowed(),
+        torture_plugin: args.torture_plugin.clone(),
         given,
     })
 }

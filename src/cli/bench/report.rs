@@ -8,10 +8,16 @@ use super::error::BenchError;
 use super::ledger::Account;
 use super::measure::Figures;
 use super::scrape::PluginCalls;
+use super::server::LOOPING_CALL_MS_MAX;
+use super::torture::{Latency, Phase};
 use super::workload::Setup;
 
 /// What the floor must reach in W1 for ratios to mean anything.
 const FLOOR_PER_CPU_SECOND_MIN: f64 = 100_000.0;
+
+/// How much longer a message may take in quarantine than in the baseline, and still be as fast: machines are not so even.
+pub(super) const EQUAL_RATIO: f64 = 1.1;
+pub(super) const EQUAL_MS: f64 = 0.5;
 
 /// Everything that was measured.
 #[derive(Debug, Default, Serialize)]
@@ -25,6 +31,7 @@ pub(crate) struct Report {
     pub(crate) loaded: Vec<LoadedRow>,
     pub(crate) idle: Vec<IdleRow>,
     pub(crate) storm: Vec<StormRow>,
+    pub(crate) torture: Vec<TortureRow>,
     pub(crate) plugin_costs: Vec<PluginCost>,
 }
 
@@ -66,6 +73,54 @@ pub(crate) struct StormRow {
     pub(crate) floor: StormFigures,
 }
 
+/// The torture workload in one setup, with a quarantine or without: medians over the repetitions, counts over all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct TortureRow {
+    pub(crate) setup: Setup,
+    /// Whether the plugin is put into quarantine for what it does.
+    pub(crate) quarantine: bool,
+    /// The deadline of its calls.
+    pub(crate) deadline_ms: f64,
+    /// Those that were seen.
+    pub(crate) phases: Vec<PhaseRow>,
+    pub(crate) account: Account,
+    pub(crate) plugin_calls: Vec<PluginCalls>,
+}
+
+/// One phase of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct PhaseRow {
+    pub(crate) phase: Phase,
+    pub(crate) latency: Latency,
+    /// What the 99th percentile may be, except in the baseline.
+    pub(crate) p99_bound_ms: Option<f64>,
+    /// Whether it is no more.
+    pub(crate) holds: Option<bool>,
+}
+
+impl TortureRow {
+    /// A row without phases.
+    pub(super) fn new(setup: Setup, quarantine: bool, plugin_calls: Vec<PluginCalls>) -> Self {
+        let deadline_ms = f64::from(LOOPING_CALL_MS_MAX);
+        Self { setup, quarantine, deadline_ms, phases: Vec::new(), account: Account::default(), plugin_calls }
+    }
+
+    /// Adds a phase, if it was seen, and judges it by the baseline, which comes first.
+    pub(super) fn add(&mut self, phase: Phase, latency: Latency) {
+        if latency.deliveries == 0 {
+            return;
+        }
+        let baseline = self.phases.first().map(|row| row.latency.p99_ms);
+        let p99_bound_ms = baseline.and_then(|baseline| match phase {
+            Phase::Baseline => None,
+            Phase::Looping => Some(baseline + 2.0 * self.deadline_ms),
+            Phase::Quarantined => Some(baseline * EQUAL_RATIO + EQUAL_MS),
+        });
+        let holds = p99_bound_ms.map(|bound| latency.p99_ms <= bound);
+        self.phases.push(PhaseRow { phase, latency, p99_bound_ms, holds });
+    }
+}
+
 /// What the plugin costs in one workload and setup.
 #[derive(Debug, Serialize)]
 pub(crate) struct PluginCost {
@@ -99,7 +154,12 @@ impl Report {
 
     /// What forbids to believe the report, if anything does: shown after it, and in the exit status.
     pub(super) fn verdict(&self) -> Result<(), BenchError> {
-        let problems: Vec<String> = self.loaded.iter().flat_map(problems).collect();
+        let loaded = self
+            .loaded
+            .iter()
+            .flat_map(|row| [(row.workload, "server", &row.account), (row.workload, "floor", &row.floor_account)]);
+        let torture = self.torture.iter().map(|row| ("torture", "server", &row.account));
+        let problems: Vec<String> = loaded.chain(torture).filter_map(problem).collect();
         if !problems.is_empty() {
             return Err(BenchError::Inexact(problems.join("; ")));
         }
@@ -111,26 +171,21 @@ impl Report {
     }
 }
 
-fn problems(row: &LoadedRow) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (who, account) in [("server", &row.account), ("floor", &row.floor_account)] {
-        if account.is_exact() && account.refused.is_empty() {
-            continue;
-        }
-        problems.push(format!(
-            "{} ({who}): {} of {} delivered, {} lost, {} twice, {} astray, {} unanswered, refused {:?}, ended {:?}",
-            row.workload,
-            account.delivered,
-            account.expected,
-            account.lost,
-            account.duplicates,
-            account.strays,
-            account.unanswered,
-            account.refused,
-            account.ended,
-        ));
+fn problem((workload, who, account): (&str, &str, &Account)) -> Option<String> {
+    if account.is_exact() && account.refused.is_empty() {
+        return None;
     }
-    problems
+    Some(format!(
+        "{workload} ({who}): {} of {} delivered, {} lost, {} twice, {} astray, {} unanswered, refused {:?}, ended {:?}",
+        account.delivered,
+        account.expected,
+        account.lost,
+        account.duplicates,
+        account.strays,
+        account.unanswered,
+        account.refused,
+        account.ended,
+    ))
 }
 
 /// Compares a row that has the plugin with the one that only lacks it.
@@ -189,6 +244,25 @@ mod tests {
         let mut report = Report { loaded: vec![row(false, 1.0)], ..Report::default() };
         report.judge(Some(200_000.0));
         report.loaded[0].account.refused.insert("RATE_LIMITED".to_owned(), 1);
+        assert!(matches!(report.verdict(), Err(BenchError::Inexact(_))));
+    }
+
+    #[test]
+    fn a_phase_is_judged_by_the_baseline_of_its_run() {
+        let setup = row(false, 1.0).setup;
+        let latency = |p99_ms| Latency { deliveries: 1, p99_ms, ..Latency::default() };
+        let mut torture = TortureRow::new(setup, true, Vec::new());
+        torture.add(Phase::Baseline, latency(2.0));
+        torture.add(Phase::Looping, Latency::default());
+        torture.add(Phase::Looping, latency(12.0));
+        torture.add(Phase::Quarantined, latency(2.8));
+        let verdicts: Vec<_> = torture.phases.iter().map(|row| (row.p99_bound_ms, row.holds)).collect();
+        assert_eq!(verdicts[..2], [(None, None), (Some(12.0), Some(true))]);
+        assert_eq!(verdicts[2].1, Some(false), "as fast means as fast");
+        let mut report = Report { torture: vec![torture], ..Report::default() };
+        report.judge(Some(200_000.0));
+        assert!(report.verdict().is_ok(), "what is slow is said, but the report may be believed");
+        report.torture[0].account.lost = 1;
         assert!(matches!(report.verdict(), Err(BenchError::Inexact(_))));
     }
 

@@ -1,4 +1,4 @@
-//! The admin listener, read: is the server ready, and what did plugins do. Knows the names of the two metrics and no
+//! The admin listener, read: is the server ready, and what did plugins do. Knows the names of four metrics and no
 //! others, and nothing of the run between two readings.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ const WAIT: Duration = Duration::from_secs(2);
 const BODY_BYTES_MAX: u64 = 8 << 20;
 const CALLS: &str = "stentor_plugin_calls_total";
 const DURATION: &str = "stentor_plugin_call_duration_seconds";
+const QUARANTINED: &str = "stentor_plugin_quarantined{";
+const QUARANTINES: &str = "stentor_plugin_quarantines_total{";
 
 /// What one plugin did in one hook, by outcome, for each message of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +53,26 @@ pub(super) fn get(admin: SocketAddr, path: &str) -> Result<(u16, String), BenchE
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| BenchError::Admin(format!("{path}: not an HTTP answer")))?;
     Ok((status, body.to_owned()))
+}
+
+/// Whether the only plugin is in quarantine, and how often it was put there so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quarantine {
+    pub(super) is_on: bool,
+    pub(super) times: u64,
+}
+
+/// Reads it from `/metrics`.
+pub(super) fn quarantine(admin: SocketAddr) -> Result<Quarantine, BenchError> {
+    let (status, body) = get(admin, "/metrics")?;
+    let value = |series: &str| {
+        let line = body.lines().find(|line| line.starts_with(series))?;
+        parse_line(line).map(|(_, value)| value)
+    };
+    match (value(QUARANTINED), value(QUARANTINES)) {
+        (Some(is_on), Some(times)) => Ok(Quarantine { is_on: is_on > 0.0, times: times as u64 }),
+        _ => Err(BenchError::Admin(format!("/metrics: status {status}, and nothing about quarantines"))),
+    }
 }
 
 impl PluginCounters {

@@ -2,12 +2,15 @@
 //! neighbours in time drifts less than they do. Takes the medians. Knows nothing of how a figure is measured or shown.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use super::crowd::{self, IdleFigures, StormFigures};
 use super::error::BenchError;
 use super::measure::{self, Figures, Load, Run};
-use super::report::{IdleRow, LoadedRow, Report, StormRow};
+use super::report::{IdleRow, LoadedRow, Report, StormRow, TortureRow};
+use super::server::Looping;
 use super::target::{Given, Target};
+use super::torture::{self, Latency, Phase, Torment};
 use super::workload::{Case, Kind, STORM_PASSES, W1};
 
 /// Frame length of the floor before the server has shown its own.
@@ -24,6 +27,8 @@ pub(super) struct Series {
     pub(super) connections: usize,
     /// The processors that generator, server and floor may use.
     pub(super) cpus: Vec<usize>,
+    /// The component that loops in the torture workload.
+    pub(super) torture_plugin: PathBuf,
     /// The server to use instead of our own.
     pub(super) given: Option<Given>,
 }
@@ -34,6 +39,8 @@ struct Trials {
     loaded: Vec<(Run, Run)>,
     idle: Vec<(IdleFigures, IdleFigures)>,
     storm: Vec<(Vec<StormFigures>, Vec<StormFigures>)>,
+    /// Without quarantine, and with it.
+    torture: Vec<(Torment, Torment)>,
 }
 
 impl Series {
@@ -83,6 +90,14 @@ impl Series {
                 let floor = crowd::storm(&Target::floor(FRAME_BYTES, &self.cpus)?, self.connections)?;
                 trials.storm.push((server, floor));
             }
+            Kind::Torture { rooms, members, messages_per_second } => {
+                let load = Load { rooms, members, messages_per_second, seconds: self.seconds };
+                let torment = |quarantine| {
+                    let looping = Looping { component: &self.torture_plugin, quarantine };
+                    torture::torture(&Target::server(case.setup, Some(looping), &self.cpus)?, load)
+                };
+                trials.torture.push((torment(false)?, torment(true)?));
+            }
         }
         Ok(())
     }
@@ -90,7 +105,7 @@ impl Series {
     fn server(&self, case: Case) -> Result<Target, BenchError> {
         match &self.given {
             Some(given) => Target::given(given),
-            None => Target::server(case.setup, &self.cpus),
+            None => Target::server(case.setup, None, &self.cpus),
         }
     }
 
@@ -100,7 +115,9 @@ impl Series {
             Kind::FanOut { rooms, members, messages_per_second } => {
                 measure::fan_out(target, Load { rooms, members, messages_per_second, seconds })
             }
-            Kind::Idle | Kind::Storm => Err(BenchError::Usage("this workload has no load".to_owned())),
+            Kind::Idle | Kind::Storm | Kind::Torture { .. } => {
+                Err(BenchError::Usage("this workload has no load".to_owned()))
+            }
         }
     }
 
@@ -144,6 +161,17 @@ impl Series {
                 let (setup, connections) = (case.setup, self.connections);
                 report.storm.push(StormRow { setup, connections, pass: pass + 1, server, floor });
             }
+        }
+        let (without, with): (Vec<_>, Vec<_>) = trials.torture.into_iter().unzip();
+        for (quarantine, torments) in [(false, without), (true, with)] {
+            let Some(last) = torments.last() else { continue };
+            let mut row = TortureRow::new(case.setup, quarantine, last.plugin_calls.clone());
+            for phase in Phase::ALL {
+                let all: Vec<Latency> = torments.iter().map(|torment| torment.latency(phase)).collect();
+                row.add(phase, median_latency(&all));
+            }
+            torments.iter().for_each(|torment| row.account.add(&torment.account));
+            report.torture.push(row);
         }
     }
 }
@@ -194,6 +222,18 @@ fn median_storm(all: &[Vec<StormFigures>], pass: usize) -> StormFigures {
         cpu_seconds: median_known(&passes, |figures| figures.cpu_seconds),
         joined_bytes: median_of(&passes, |figures| figures.joined_bytes),
         gone_bytes: median_of(&passes, |figures| figures.gone_bytes),
+    }
+}
+
+/// Of those repetitions in which there was something to be seen.
+fn median_latency(all: &[Latency]) -> Latency {
+    let seen: Vec<Latency> = all.iter().filter(|latency| latency.deliveries > 0).copied().collect();
+    Latency {
+        deliveries: seen.iter().map(|latency| latency.deliveries).sum(),
+        p50_ms: median_of(&seen, |latency| latency.p50_ms),
+        p99_ms: median_of(&seen, |latency| latency.p99_ms),
+        p999_ms: median_of(&seen, |latency| latency.p999_ms),
+        max_ms: median_of(&seen, |latency| latency.max_ms),
     }
 }
 

@@ -53,12 +53,28 @@ pub(super) struct Server {
     pub(super) admin: SocketAddr,
 }
 
+/// A plugin that loops whenever it is told to, in the place of the bundled one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looping<'a> {
+    pub(super) component: &'a Path,
+    /// Whether it is put into quarantine for that, as plugins are by default.
+    pub(super) quarantine: bool,
+}
+
+/// The deadline of its calls: the server's own default for a message filter.
+pub(super) const LOOPING_CALL_MS_MAX: u32 = 5;
+
 /// Starts the server and waits until it says that it is ready.
-pub(super) fn start_server(setup: Setup, secret: &str, place: &Place) -> Result<Server, BenchError> {
+pub(super) fn start_server(
+    setup: Setup,
+    looping: Option<Looping<'_>>,
+    secret: &str,
+    place: &Place,
+) -> Result<Server, BenchError> {
     let directory = Directory::new().map_err(failed("make a directory"))?;
     let (listen, admin) = (free_address()?, free_address()?);
     let file = directory.0.join("stentor.toml");
-    let text = configuration(setup, secret, [listen, admin], &directory.0)?;
+    let text = configuration(setup, &plugins(setup, looping)?, secret, [listen, admin], &directory.0)?;
     fs::write(&file, text).map_err(failed("write the configuration"))?;
     let arguments = SERVE.map(str::to_owned).into_iter().chain([file.to_string_lossy().into_owned()]);
     let mut child = Child::start("the server", arguments.collect(), directory, place)?;
@@ -184,16 +200,13 @@ fn free_address() -> Result<SocketAddr, BenchError> {
 /// The server's configuration: nothing limits the load, everything not named here is as delivered.
 fn configuration(
     setup: Setup,
+    plugins: &str,
     secret: &str,
     [listen, admin]: [SocketAddr; 2],
     directory: &Path,
 ) -> Result<String, BenchError> {
-    // A JSON string is a TOML string too.
-    let quote = |text: &str| serde_json::to_string(text);
     let shards = setup.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
     let delivery = setup.room_flush_ms.map(|ms| format!("[delivery]\nroom_flush_ms = {ms}\n")).unwrap_or_default();
-    let acl = if setup.acl { ROOM_ACL } else { "" };
-    let plugins = if setup.plugin { MESSAGE_POLICY } else { "" };
     Ok(format!(
         "listen = \"{listen}\"\n{shards}data_directory = {data}\n\
          [admin]\nlisten = \"{admin}\"\n\
@@ -202,8 +215,29 @@ fn configuration(
          {delivery}\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
-         {acl}{plugins}",
+         {plugins}",
         data = quote(&directory.join("data").to_string_lossy())?,
         secret = quote(secret)?,
     ))
+}
+
+/// The plugins of the configuration.
+fn plugins(setup: Setup, looping: Option<Looping<'_>>) -> Result<String, BenchError> {
+    let Some(Looping { component, quarantine }) = looping else {
+        let acl = if setup.acl { ROOM_ACL } else { "" };
+        let policy = if setup.plugin { MESSAGE_POLICY } else { "" };
+        return Ok(format!("{acl}{policy}"));
+    };
+    let never = if quarantine { "" } else { "quarantine_failures = 0\n" };
+    // Open, so that the others' messages pass while the plugin is in quarantine.
+    Ok(format!(
+        "[[plugins]]\nname = \"looping\"\ncomponent = {component}\non_failure = \"open\"\n\
+         call_ms_max = {LOOPING_CALL_MS_MAX}\n{never}config = {{ behaviour = \"loop\" }}\n",
+        component = quote(&component.to_string_lossy())?,
+    ))
+}
+
+/// A JSON string is a TOML string too.
+fn quote(text: &str) -> Result<String, BenchError> {
+    Ok(serde_json::to_string(text)?)
 }

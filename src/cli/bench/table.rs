@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::measure::Figures;
-use super::report::{IdleRow, LoadedRow, Report, StormRow};
+use super::report::{EQUAL_MS, EQUAL_RATIO, IdleRow, LoadedRow, PhaseRow, Report, StormRow, TortureRow};
+use super::scrape::PluginCalls;
+use super::torture::Phase;
 use super::workload::Setup;
 
 /// The whole report as text.
@@ -35,9 +37,29 @@ pub(super) fn text(report: &Report) -> String {
     );
     section(
         &mut out,
+        "Torture: the others' messages, beside a plugin that loops",
+        &["shards", "quarantine", "phase", "deliveries", "p50 ms", "p99", "p999", "max", "p99 bound", "verdict"],
+        report.torture.iter().flat_map(|row| row.phases.iter().map(|phase| phase_row(row, phase))),
+    );
+    if let Some(row) = report.torture.first() {
+        let _ = writeln!(
+            out,
+            "  Once the baseline is taken, one more connection makes the plugin loop 100 times a second. Each such call\n  \
+             ends at the deadline, {deadline} ms. Bounds: baseline p99 + 2 deadlines while it loops; as fast as the baseline\n  \
+             (at most {EQUAL_RATIO} times its p99 + {EQUAL_MS} ms) while it is in quarantine. on_failure = \"open\": in\n  \
+             quarantine messages pass unasked. As the others' calls are good, each quarantine ends after its time.",
+            deadline = row.deadline_ms,
+        );
+    }
+    section(
+        &mut out,
         "Plugin calls",
         &["workload", "shards", "plugin", "hook", "outcomes", "calls/message", "mean us", "median us <="],
-        report.loaded.iter().flat_map(plugin_rows),
+        report
+            .loaded
+            .iter()
+            .flat_map(|row| plugin_rows(row.workload, row.setup, &row.plugin_calls))
+            .chain(report.torture.iter().flat_map(|row| plugin_rows("torture", row.setup, &row.plugin_calls))),
     );
     section(
         &mut out,
@@ -178,13 +200,34 @@ fn plugins(setup: Setup) -> &'static str {
     }
 }
 
-fn plugin_rows(row: &LoadedRow) -> impl Iterator<Item = Vec<String>> {
-    row.plugin_calls.iter().map(|calls| {
+fn phase_row(row: &TortureRow, phase: &PhaseRow) -> Vec<String> {
+    let (ms, latency) = (|ms: f64| format!("{ms:.2}"), &phase.latency);
+    vec![
+        shards(row.setup),
+        if row.quarantine { "default" } else { "never" }.to_owned(),
+        match phase.phase {
+            Phase::Baseline => "baseline",
+            Phase::Looping => "looping",
+            Phase::Quarantined => "in quarantine",
+        }
+        .to_owned(),
+        thousands(latency.deliveries as f64),
+        ms(latency.p50_ms),
+        ms(latency.p99_ms),
+        ms(latency.p999_ms),
+        ms(latency.max_ms),
+        phase.p99_bound_ms.map_or(String::new(), ms),
+        phase.holds.map_or("", |holds| if holds { "holds" } else { "EXCEEDED" }).to_owned(),
+    ]
+}
+
+fn plugin_rows(workload: &str, setup: Setup, calls: &[PluginCalls]) -> impl Iterator<Item = Vec<String>> {
+    calls.iter().map(move |calls| {
         let us = |us: Option<f64>| us.map_or("?".to_owned(), |us| format!("{us:.2}"));
         let outcomes: Vec<String> = calls.calls.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
         vec![
-            row.workload.to_owned(),
-            shards(row.setup),
+            workload.to_owned(),
+            shards(setup),
             calls.plugin.clone(),
             calls.hook.clone(),
             outcomes.join(", "),

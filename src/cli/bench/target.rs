@@ -9,7 +9,7 @@ use super::dialect::{self, Dialect};
 use super::error::BenchError;
 use super::place::Place;
 use super::scrape::{PluginCalls, PluginCounters};
-use super::server::{self, Child};
+use super::server::{self, Child, Looping};
 use super::workload::Setup;
 use crate::config::{Algorithm, Config, Key, Secret};
 use crate::policy::sign;
@@ -40,7 +40,8 @@ pub(super) struct Target {
     secret: String,
     /// Before the names of users and rooms, so that a server that keeps them does not meet them again.
     prefix: String,
-    admin: Option<SocketAddr>,
+    /// The admin listener, if it is known.
+    pub(super) admin: Option<SocketAddr>,
     _child: Option<Child>,
 }
 
@@ -54,11 +55,11 @@ pub(super) enum Seating {
 }
 
 impl Target {
-    /// A fresh server of our own, on processors of its own if possible.
-    pub(super) fn server(setup: Setup, cpus: &[usize]) -> Result<Self, BenchError> {
+    /// A fresh server of our own, on processors of its own if possible. Its plugin may be one that loops.
+    pub(super) fn server(setup: Setup, looping: Option<Looping<'_>>, cpus: &[usize]) -> Result<Self, BenchError> {
         let place = Place::of(cpus, setup.shards);
         place.take();
-        let server = server::start_server(setup, OWN_SECRET, &place)?;
+        let server = server::start_server(setup, looping, OWN_SECRET, &place)?;
         Ok(Self {
             dialect: Dialect::Stentor,
             pid: Some(server.child.pid()),
@@ -118,6 +119,15 @@ impl Target {
         };
         let seats = (0..rooms).flat_map(|room| (0..members).map(move |member| Seat { room, member }));
         seats.enumerate().map(|(index, seat)| self.opening(seating, seat, index)).collect()
+    }
+
+    /// What one more connection needs, alone in a room behind the last one.
+    pub(super) fn guest(&self, seating: Seating) -> Result<Opening, BenchError> {
+        let (room, index) = match seating {
+            Seating::Rooms { rooms, members } => (rooms, rooms * members),
+            Seating::Alone { connections } => (1, connections),
+        };
+        self.opening(seating, Seat { room, member: 0 }, index)
     }
 
     /// The name of a room.

@@ -23,7 +23,9 @@ pub(crate) enum Choice {
     Storm,
     /// W1 and W3 with the message policy plugin on and off
     Plugin,
-    /// All of them
+    /// 100 rooms of 10 members, 1000 messages a second in all, beside a plugin that loops 100 times a second
+    Torture,
+    /// All of them but torture, which needs a plugin that does not come with the server
     All,
 }
 
@@ -38,6 +40,8 @@ pub(super) enum Kind {
     Idle,
     /// Time, CPU and memory of mass connects.
     Storm,
+    /// Messages to rooms, without and with a guest that loops.
+    Torture { rooms: usize, members: usize, messages_per_second: u64 },
 }
 
 /// One workload.
@@ -56,6 +60,8 @@ const W3: Workload = Workload { name: "W3", kind: Kind::FanOut { rooms: 100, mem
 const ECHO: Workload = Workload { name: "echo", kind: Kind::Echo { connections: 64 } };
 const IDLE: Workload = Workload { name: "idle", kind: Kind::Idle };
 const STORM: Workload = Workload { name: "storm", kind: Kind::Storm };
+const TORTURE: Workload =
+    Workload { name: "torture", kind: Kind::Torture { rooms: 100, members: 10, messages_per_second: 1000 } };
 
 /// Members of each room in the idle and storm workloads.
 pub(super) const IDLE_ROOM_MEMBERS: usize = 10;
@@ -120,6 +126,9 @@ pub(super) fn cases(choices: &[Choice], settings: &Settings) -> Vec<Case> {
         add(W1, &both);
         add(W3, &both);
     }
+    if choices.contains(&Choice::Torture) {
+        add(TORTURE, settings);
+    }
     cases
 }
 
@@ -155,6 +164,7 @@ mod tests {
         assert_eq!(cases(&[Choice::W2], &settings).len(), 4);
         assert_eq!(cases(&[Choice::Echo], &settings).len(), 2);
         assert_eq!(cases(&[Choice::W1, Choice::Plugin], &settings).len(), 16);
+        assert_eq!(cases(&[Choice::Torture], &settings).len(), 2);
         assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 3 * 2 + 2 * 4);
     }
 }
