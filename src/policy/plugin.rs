@@ -1,7 +1,7 @@
 //! A loaded plugin: compiled, linked, accepted its configuration. Shared by whoever makes instances of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -77,6 +77,8 @@ pub(super) struct Plugin {
     pub(super) config_json: String,
     pub(super) log_budget: Arc<LogBudget>,
     pub(super) quarantine: Quarantine,
+    /// Whether the metrics say that it is in quarantine.
+    shown_quarantined: AtomicBool,
     pub(super) metrics: PluginMetrics,
     on_failure: [OnFailure; GuestHook::ALL.len()],
     /// Bytes of the largest memory that an instance has had.
@@ -171,6 +173,7 @@ impl Plugin {
             config_json: serde_json::Value::Object(config.config.clone()).to_string(),
             log_budget: Arc::new(LogBudget::new(config.log_lines_per_second_max, parts.metrics.clone())),
             quarantine: Quarantine::new(config.into(), Instant::now()),
+            shown_quarantined: AtomicBool::new(false),
             metrics: parts.metrics,
             on_failure: GuestHook::ALL.map(policy),
             memory_bytes_seen: AtomicUsize::new(0),
@@ -242,9 +245,17 @@ impl Plugin {
     fn quarantine_after(&self, admission: Admission) {
         if let Consequence::Quarantined(wait) = self.quarantine.failed(admission, Instant::now()) {
             self.metrics.quarantines.increment(1);
-            self.metrics.quarantined.set(1.0);
+            if !self.shown_quarantined.swap(true, Ordering::Relaxed) {
+                self.metrics.quarantined.increment(1.0);
+            }
             let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::error!(plugin = %self.name, milliseconds, "plugin failed too often: it is not asked for a while");
+        }
+    }
+
+    fn show_in_service(&self) {
+        if self.shown_quarantined.swap(false, Ordering::Relaxed) {
+            self.metrics.quarantined.decrement(1.0);
         }
     }
 
@@ -252,9 +263,16 @@ impl Plugin {
     pub(super) fn answered(&self, hook: GuestHook, outcome: PluginOutcome, admission: Admission) {
         self.metrics.count(hook, outcome);
         if self.quarantine.succeeded(admission, Instant::now) {
-            self.metrics.quarantined.set(0.0);
+            self.show_in_service();
             tracing::info!(plugin = %self.name, "plugin is well again");
         }
+    }
+}
+
+impl Drop for Plugin {
+    /// The series is the name's: a plugin of the next configuration has it too, and is in no quarantine.
+    fn drop(&mut self) {
+        self.show_in_service();
     }
 }
 

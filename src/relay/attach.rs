@@ -107,7 +107,8 @@ impl Relay {
         let history = arrival.since.iter().map(|(room, _)| (Action::History, room));
         let questions = rooms.iter().map(|room| (Action::Join, room)).chain(history);
         let unknown: Vec<(Action, RoomId)> = questions
-            .filter(|(action, room)| live && self.auth.is_asked(*action, room))
+            .filter(|(_, room)| live || self.hub.is_live(key, room))
+            .filter(|(action, room)| self.auth.is_asked(*action, room))
             .map(|(action, room)| (action, room.clone()))
             .collect();
         if unknown.is_empty() {
