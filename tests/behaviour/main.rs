@@ -15,7 +15,9 @@
 mod common;
 
 mod admin;
+mod auth_plugins;
 mod authentication;
+mod bad_plugins;
 mod envelope;
 mod handshake;
 mod history;
@@ -25,5 +27,7 @@ mod messages;
 mod metrics;
 mod plugins;
 mod recovery;
+mod room_acl;
 mod rooms;
+mod verdicts;
 mod websocket;

@@ -1,14 +1,12 @@
 //! Plugins: real components decide, and components that misbehave harm nobody.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use stentor::StartError;
 use stentor::config::{Config, OnFailure, Plugin};
 
-use crate::common::{Client, TestServer, config, plugin};
+use crate::common::{Client, Log, TestServer, config, plugin};
 
 /// A component that does what it is told, when a message holds the text `trigger`.
 fn misbehaving(name: &str, behaviour: &str) -> Plugin {
@@ -292,36 +290,17 @@ fn a_stop_does_not_wait_for_plugins_that_do_not_end() {
     }
 }
 
-/// Counts what plugins write to the log.
-#[derive(Clone, Default)]
-struct Lines(Arc<AtomicUsize>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        self.0.fetch_add(text.matches("misbehaving: line").count(), Ordering::Relaxed);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_plugin_cannot_flood_the_log() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    // The only test that reads the log; a second subscriber of the process would be refused.
-    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(move || writer.clone()).init();
-    let mut flooding = misbehaving("p", "flood-log");
+    let log = Log::start();
+    let mut flooding = misbehaving("flooding-filter", "flood-log");
     flooding.log_lines_per_second_max = 15;
     let (_server, mut ann, mut bob) = room(vec![flooding]);
     for _ in 0..20 {
         ann.post(to_lobby("trigger"));
         assert_eq!(bob.push("message-new")["content"], "trigger", "the call goes on");
     }
-    let written = lines.0.load(Ordering::Relaxed);
+    let written = log.lines("flooding-filter", "plugin says").len();
     // 200,000 lines were to be written, in what may have been some seconds.
     assert!((1..2_000).contains(&written), "{written} lines");
 }

@@ -3,6 +3,7 @@
 mod client;
 mod http;
 mod issuer;
+mod log;
 mod pair;
 mod server;
 mod token;
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 pub(crate) use client::{Client, Frame, client_frame};
 pub(crate) use http::{ACCEPT, Handshake, KEY, Response};
 pub(crate) use issuer::{Answer, Certified, Issuer};
-pub(crate) use pair::{Pair, RSA, ec};
-pub(crate) use server::{TestServer, config, plugin};
+pub(crate) use log::Log;
+pub(crate) use pair::{Pair, RSA, Scratch, ec};
+pub(crate) use server::{TestServer, config, obedient, plugin, with_plugins};
 pub(crate) use token::{SECRET, Token, now_ms, now_seconds};
 
 /// How long anything may take before a test gives up. Long, because machines are slow and tests run side by side.

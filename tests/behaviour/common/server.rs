@@ -35,6 +35,20 @@ pub(crate) fn plugin(name: &str, component: &str, config: Value) -> Plugin {
     }
 }
 
+/// An auth plugin that does what its configuration says.
+pub(crate) fn obedient(name: &str, config: Value) -> Plugin {
+    Plugin {
+        // Long enough for any machine; the tests of waiting say how long they wait.
+        wait_ms_max: 60_000,
+        ..plugin(name, "obedient.wasm", config)
+    }
+}
+
+/// A configuration with these plugins.
+pub(crate) fn with_plugins(plugins: Vec<Plugin>) -> Config {
+    Config { plugins, ..config() }
+}
+
 /// A running server. It stops when it is dropped.
 pub(crate) struct TestServer {
     server: Server,
@@ -87,12 +101,18 @@ impl TestServer {
 
     /// An authenticated connection of a user, with what else `auth` may say.
     pub(crate) fn device(&self, user: &str, options: Value) -> Client {
+        let client = self.with_token(&Token::of(user), options);
+        assert_eq!(client.success["userId"], user);
+        client
+    }
+
+    /// A connection that has authenticated with a token, with what else `auth` may say.
+    pub(crate) fn with_token(&self, token: &Token, options: Value) -> Client {
         let mut client = self.connect();
         client.batch = options["batch"] == true;
         let mut data = options;
-        data["token"] = Token::of(user).sign().into();
+        data["token"] = token.sign().into();
         client.success = client.reply_named("auth-success", "auth", data);
-        assert_eq!(client.success["userId"], user);
         client
     }
 
@@ -118,6 +138,16 @@ impl TestServer {
         let body = self.admin("/metrics").body;
         let line = body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// How many calls of a plugin's hook had this outcome.
+    pub(crate) fn calls(&self, plugin: &str, hook: &str, outcome: &str) -> f64 {
+        self.metric(&format!("stentor_plugin_calls_total{{plugin=\"{plugin}\",hook=\"{hook}\",outcome=\"{outcome}\"}}"))
+    }
+
+    /// The value of a series that a plugin has once.
+    pub(crate) fn plugin_metric(&self, series: &str, plugin: &str) -> f64 {
+        self.metric(&format!("{series}{{plugin=\"{plugin}\"}}"))
     }
 
     /// Puts another configuration into force.
