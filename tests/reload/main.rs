@@ -141,7 +141,7 @@ fn two_hundred_reloads_are_not_felt_by_a_thousand_who_chat() {
     assert_eq!(server.metric("stentor_plugin_calls_total{"), sent as u64, "each message is decided once");
     // One for each shard and its spare; the instances of all earlier configurations are gone.
     until("old instances end", || (server.metric("stentor_plugin_instances{") == 4).then_some(()));
-    assert_eq!(*server.errors.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(*server.errors.lock(), Vec::<String>::new());
     assert!(
         end * 100 <= half * (100 + GROWTH_PERCENT_MAX) + GROWTH_BYTES_MAX * 100,
         "memory grew from {half} to {end} bytes: {resident:?}"

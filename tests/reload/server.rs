@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::{Client, Handshake, Response, SECRET, Token, until};
+use crate::common::{Client, Handshake, Response, Token, until};
 use crate::generation::Generation;
 
 /// A server process, ended with the test however that ends.
@@ -57,7 +58,7 @@ impl Server {
                 event["message"] == "plugin failed"
                     || event["level"] == "ERROR" && event["message"] != "the configuration is not reloaded"
             };
-            log.filter(bad).for_each(|event| found.lock().unwrap().push(event.to_string()));
+            log.filter(bad).for_each(|event| found.lock().push(event.to_string()));
         });
         Self { process, address, admin, directory, errors }
     }
