@@ -89,7 +89,6 @@ struct Link {
     instance: Option<Instance>,
     spare: Arc<Slot>,
     builder: Builder,
-    ticks_max: u64,
 }
 
 /// The filters of one shard.
@@ -112,7 +111,6 @@ impl Chain {
                 instance: None,
                 spare: Arc::default(),
                 builder: builder.clone(),
-                ticks_max: plugin.clock.ticks(plugin.call_max),
             };
             match Instance::new(plugin, place, CONFIGURE_MAX) {
                 Ok((instance, _)) => link.instance = Some(instance),
@@ -215,7 +213,7 @@ impl Link {
             return None;
         };
         let began = Instant::now();
-        let answer = instance.filter(question, body, self.ticks_max);
+        let answer = instance.filter(question, body);
         self.plugin.metrics.record_duration(GuestHook::Filter, began.elapsed());
         let fault = match answer {
             Ok(verdict) => match Said::check(verdict, typed) {

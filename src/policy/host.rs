@@ -38,8 +38,8 @@ pub(super) struct Host {
     log_budget: Arc<LogBudget>,
     log_lines_left: u32,
     host_calls_left: u32,
-    /// Ticks of processor time that a guest on a stack of its own has left in this call.
-    pub(super) ticks_left: u64,
+    /// Turns of processor time that a guest on a stack of its own has left in this call.
+    pub(super) turns_left: u64,
     /// Users whose verdicts are to be forgotten when the call is over; an empty name stands for all.
     forgotten: Vec<String>,
     /// Bounds on memory, and what is used of it.
@@ -61,17 +61,17 @@ impl Host {
             log_budget,
             log_lines_left: LOG_LINES_PER_CALL_MAX,
             host_calls_left: HOST_CALLS_MAX,
-            ticks_left: 0,
+            turns_left: 0,
             forgotten: Vec::new(),
             limits: MemoryLimits { memory_bytes: 0, memory_bytes_max, table_entries: 0 },
         }
     }
 
     /// A call begins: it has a budget of its own.
-    pub(super) fn begin_call(&mut self, ticks: u64) {
+    pub(super) fn begin_call(&mut self, turns: u64) {
         self.log_lines_left = LOG_LINES_PER_CALL_MAX;
         self.host_calls_left = HOST_CALLS_MAX;
-        self.ticks_left = ticks;
+        self.turns_left = turns;
     }
 
     /// Whose verdicts the call wants forgotten.

@@ -70,7 +70,7 @@ impl Instance {
         let mut store = Store::new(&plugin.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.set_epoch_deadline(plugin.clock.ticks(time_max));
+        store.set_epoch_deadline(plugin.clock.epochs(time_max));
         let guest = pre.instantiate(&mut store).map_err(Failure::Call)?;
         let config = lifecycle::Config { json: &plugin.config_json, instance_index: index, instance_count: count };
         let answer = guest.stentor_plugin_lifecycle().call_configure(&mut store, config).map_err(Failure::Call)?;
@@ -81,14 +81,9 @@ impl Instance {
     }
 
     /// Asks what is to become of a message.
-    pub(super) fn filter(
-        &mut self,
-        question: &Question<'_>,
-        body: &str,
-        ticks_max: u64,
-    ) -> Result<Verdict, wasmtime::Error> {
+    pub(super) fn filter(&mut self, question: &Question<'_>, body: &str) -> Result<Verdict, wasmtime::Error> {
         self.calls += 1;
-        self.store.set_epoch_deadline(ticks_max);
+        self.store.set_epoch_deadline(self.plugin.clock.epochs(self.plugin.call_max));
         self.store.data_mut().begin_call(0);
         let body = PayloadParam::Text(body);
         let filter = self.guest.stentor_plugin_message_filter();
@@ -109,7 +104,7 @@ impl Instance {
 
     /// Lets a healthy instance end.
     pub(super) fn retire(mut self) {
-        self.store.set_epoch_deadline(self.plugin.clock.ticks(RETIRE_MAX));
+        self.store.set_epoch_deadline(self.plugin.clock.epochs(RETIRE_MAX));
         if let Err(error) = self.guest.stentor_plugin_lifecycle().call_retire(&mut self.store) {
             tracing::warn!(plugin = %self.plugin.name, kind = Fault::of(&error).name(), "plugin failed while it was being retired");
         }

@@ -201,8 +201,10 @@ impl Plugin {
     /// A call failed: it is counted, logged, and may be one too many.
     pub(super) fn failed(&self, hook: GuestHook, fault: Fault, admission: Admission) {
         self.metrics.count(hook, fault.outcome());
-        if let Fault::Trap(kind) = fault {
-            self.metrics.count_trap(kind);
+        match fault {
+            Fault::Trap(kind) => self.metrics.count_trap(kind),
+            Fault::CpuTimeout => self.clock.alert(),
+            Fault::WallTimeout | Fault::Error => {}
         }
         tracing::warn!(plugin = %self.name, hook = hook.name(), kind = fault.name(), "plugin failed");
         self.quarantine_after(admission);

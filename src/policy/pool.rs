@@ -1,5 +1,5 @@
-//! The instances of one auth plugin, and calls of them. Each call runs on a stack of its own and gives way at every tick
-//! of the engine's clock, so that a guest that computes for long, or waits, holds up nobody but its own caller.
+//! The instances of one auth plugin, and calls of them. Each call runs on a stack of its own and gives way after a short
+//! turn, so that a guest that computes for long, or waits, holds up nobody but its own caller.
 //!
 //! Bounded in every direction: instances, calls that wait for one, processor time and time of a call.
 
@@ -196,9 +196,9 @@ impl Pool {
 impl Guest {
     /// A call begins, which may use so much processor time.
     fn begin(&mut self, time: std::time::Duration) {
-        let ticks = self.plugin.clock.ticks(time);
-        self.store.data_mut().begin_call(ticks);
-        self.store.set_epoch_deadline(1);
+        let clock = &self.plugin.clock;
+        self.store.data_mut().begin_call(clock.turns(time));
+        self.store.set_epoch_deadline(clock.turn());
     }
 
     async fn ask(&mut self, question: Question) -> wasmtime::Result<Result<Answer, String>> {
@@ -226,21 +226,22 @@ async fn make(plugin: &Arc<Plugin>, index: u32, count: u32) -> Result<(Guest, Ma
         return Err(Failure::Call(wasmtime::Error::msg("not an auth plugin")));
     };
     let mut host = Host::new(Arc::clone(&plugin.name), Arc::clone(&plugin.log_budget), plugin.memory_bytes_max);
-    host.begin_call(plugin.clock.ticks(CONFIGURE_MAX));
+    host.begin_call(plugin.clock.turns(CONFIGURE_MAX));
     let mut store = Store::new(&plugin.engine, host);
     store.limiter(|host| &mut host.limits);
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-    store.epoch_deadline_callback(|mut context| {
+    let clock = plugin.clock.clone();
+    store.epoch_deadline_callback(move |mut context| {
         let host = context.data_mut();
-        Ok(match host.ticks_left.checked_sub(1) {
+        Ok(match host.turns_left.checked_sub(1) {
             Some(left) => {
-                host.ticks_left = left;
-                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+                host.turns_left = left;
+                UpdateDeadline::YieldCustom(clock.turn(), Box::pin(tokio::task::yield_now()))
             }
             None => UpdateDeadline::Interrupt,
         })
     });
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(plugin.clock.turn());
     let too_slow = |_| Failure::Call(wasmtime::Trap::Interrupt.into());
     let guest =
         timeout(CONFIGURE_MAX, pre.instantiate_async(&mut store)).await.map_err(too_slow)?.map_err(Failure::Call)?;
