@@ -86,7 +86,7 @@ fn rooms_of_a_team_are_for_whoever_has_the_attribute() {
 fn moderators_delete_what_others_wrote() {
     let server = server();
     let team = ("team", json!("red"));
-    let mut ann = person(&server, "ann", &[team.clone()]);
+    let mut ann = person(&server, "ann", std::slice::from_ref(&team));
     let mut moderator = person(&server, "mo", &[team.clone(), ("role", json!(["member", "moderator"]))]);
     let mut lead = person(&server, "lea", &[team, ("lead-of", json!("red"))]);
     for client in [&mut ann, &mut moderator, &mut lead] {
