@@ -274,6 +274,17 @@ fn who_computes_for_long_holds_up_nobody_else() {
 }
 
 #[test]
+fn who_cannot_be_judged_has_as_long_as_anybody() {
+    let mut config = with_plugins(vec![obedient("p", json!({"authenticate": "error"}))]);
+    config.timing.auth_ms_max = 2_000;
+    let server = TestServer::start(config);
+    let mut client = server.connect();
+    unavailable(&mut client, "p", "auth", json!({"token": "trigger"}));
+    client.refusal("AUTH_TIMEOUT");
+    client.closed(4101);
+}
+
+#[test]
 fn a_client_that_leaves_while_it_is_judged_leaves_nothing_behind() {
     let mut busy = failing("p", "authorize", "loop", "allow");
     (busy.call_ms_max, busy.quarantine_failures) = (100, 0);

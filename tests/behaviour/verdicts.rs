@@ -233,6 +233,79 @@ fn an_answer_ends_when_a_plugin_wants_it_forgotten() {
     }
 }
 
+/// A plugin that is long about messages in the lobby.
+fn slow() -> Plugin {
+    let interest = json!({"events": ["send"], "rooms": ["lobby"]});
+    let slow = json!({"authorize": "slow", "turns": 100_000_000, "cache_ms": HOUR_MS, "interest": interest});
+    Plugin { call_ms_max: 1_000, ..obedient("slow", slow) }
+}
+
+/// Asks a slow plugin, lets something happen while the answer is on its way, and tells how often it is asked after that.
+fn asked_after(server: &TestServer, meanwhile: impl FnOnce()) -> f64 {
+    let mut ann = server.member("ann", "lobby");
+    let misses = hits_and_misses(server).1;
+    let asked = ann.ask("send-message", json!({"conversationId": "lobby", "content": "hello"}));
+    until("the plugin is asked", || (hits_and_misses(server).1 > misses).then_some(()));
+    meanwhile();
+    // On a busy machine the call may end for its time, which comes to the same here: there is nothing to remember.
+    ann.answer(&asked);
+    let misses = hits_and_misses(server).1;
+    ann.call("send-message", json!({"conversationId": "lobby", "content": "hello"}));
+    hits_and_misses(server).1 - misses
+}
+
+#[test]
+fn an_answer_that_is_overtaken_is_not_remembered() {
+    let mut config = forgetful(&json!("ann"));
+    config.plugins.insert(0, slow());
+    let server = TestServer::start(config.clone());
+    let mut bob = server.user("bob");
+    let forget = || {
+        bob.join("trigger");
+    };
+    assert_eq!(asked_after(&server, forget), 1.0, "it was asked before the answer was to be forgotten");
+    assert_eq!(asked_after(&server, || server.reload(config)), 1.0, "it was asked before the configuration changed");
+}
+
+#[test]
+fn what_is_sent_while_a_plugin_is_asked_waits_for_its_turn() {
+    let plugins = vec![slow(), obedient("p", json!({"authenticate": "allow", "authorize": "allow"}))];
+    let server = TestServer::start(with_plugins(plugins));
+    let mut ann = server.connect();
+    let token = Token::of("ann").sign();
+    let mut asked =
+        vec![ann.ask("auth", json!({"token": token})), ann.ask("join-room", json!({"conversationId": "lobby"}))];
+    let send = |client: &mut Client, room: &str, number: u64| {
+        client.ask("send-message", json!({"conversationId": room, "content": number, "noEcho": true}))
+    };
+    asked.push(ann.ask("join-room", json!({"conversationId": "other"})));
+    asked.extend((0..4).map(|number| send(&mut ann, "lobby", number)));
+    asked.extend((4..8).map(|number| send(&mut ann, "other", number)));
+    let events: Vec<String> = asked
+        .iter()
+        .map(|id| {
+            let answer = ann.next_answer();
+            assert_eq!(answer["id"], **id, "answers come in the order of the questions: {answer}");
+            answer["event"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(events[..3], ["auth-success", "room-joined", "room-joined"]);
+    assert!(events[3..].iter().all(|event| event == "message-ack"), "{events:?}");
+    // The same in one message, one request after the other.
+    let request = |event: &str, data: Value| json!({"event": event, "id": event, "data": data}).to_string();
+    let text = [
+        request("auth", json!({"token": token})),
+        request("send-message", json!({"conversationId": "lobby", "content": 8})),
+        request("history", json!({"conversationId": "lobby"})),
+    ];
+    ann.send_text(&text.join("\n"));
+    let answers = [(); 3].map(|()| ann.next_answer());
+    assert_eq!(answers.each_ref().map(|answer| answer["id"].as_str().unwrap()), ["auth", "send-message", "history"]);
+    let contents: Vec<&Value> =
+        answers[2]["data"]["messages"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
+    assert_eq!(contents, [0, 1, 2, 3, 8]);
+}
+
 // Actions
 
 #[test]
