@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use wasmtime::ResourceLimiter;
 
+use super::overtime::Overtime;
+
 use super::bindings::auth::stentor::plugin::{attributes, verdicts};
 use super::bindings::filter::stentor::plugin::{log, types};
 use crate::metrics::PluginMetrics;
@@ -42,6 +44,8 @@ pub(super) struct Host {
     pub(super) turns_left: u64,
     /// Users whose verdicts are to be forgotten when the call is over; an empty name stands for all.
     forgotten: Vec<String>,
+    /// Whether a call on a shard's own stack is over its time.
+    pub(super) overtime: Overtime,
     /// Bounds on memory, and what is used of it.
     pub(super) limits: MemoryLimits,
 }
@@ -63,6 +67,7 @@ impl Host {
             host_calls_left: HOST_CALLS_MAX,
             turns_left: 0,
             forgotten: Vec::new(),
+            overtime: Overtime::default(),
             limits: MemoryLimits { memory_bytes: 0, memory_bytes_max, table_entries: 0 },
         }
     }
@@ -71,6 +76,7 @@ impl Host {
     pub(super) fn begin_call(&mut self, turns: u64) {
         self.log_lines_left = LOG_LINES_PER_CALL_MAX;
         self.host_calls_left = HOST_CALLS_MAX;
+        self.overtime = Overtime::default();
         self.turns_left = turns;
     }
 

@@ -70,6 +70,7 @@ impl Instance {
         let mut store = Store::new(&plugin.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overtime.at_deadline()));
         store.set_epoch_deadline(plugin.clock.epochs(time_max));
         let guest = pre.instantiate(&mut store).map_err(Failure::Call)?;
         let config = lifecycle::Config { json: &plugin.config_json, instance_index: index, instance_count: count };

@@ -20,6 +20,7 @@ mod instance;
 mod jwk;
 mod jwt;
 mod load;
+mod overtime;
 mod plugin;
 mod policies;
 mod pool;
