@@ -149,8 +149,9 @@ fn who_fails_to_authenticate_is_left_alone_and_asked_again_later() {
     let log = Log::start();
     for failure in FAILURES.into_iter().chain(FAILURES_ABOUT_PEOPLE) {
         let name = format!("authenticate-{}", failure.behaviour);
-        let server =
-            TestServer::start(with_plugins(vec![failing(&name, "authenticate", failure.behaviour, "abstain")]));
+        let mut config = with_plugins(vec![failing(&name, "authenticate", failure.behaviour, "abstain")]);
+        config.timing.auth_ms_max = 600_000;
+        let server = TestServer::start(config);
         // It may be tried again and again on the same connection.
         let mut ann = server.connect();
         let token = Token::of("bob").sign();
