@@ -65,6 +65,7 @@ impl Relay {
                 connection,
                 user: user.clone(),
                 attributes: Arc::clone(&arrival.identity.attributes),
+                renewals: 0,
                 verdicts: None,
                 device: arrival.options.device.clone(),
                 session: self.ids.session(),
@@ -82,6 +83,7 @@ impl Relay {
             self.hub.set_encoding(key, arrival.options.encoding);
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.attributes = Arc::clone(&arrival.identity.attributes);
+            peer.renewals = peer.renewals.wrapping_add(1);
             peer.verdicts = None;
         }
         self.hub.hold(key);

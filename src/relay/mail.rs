@@ -65,6 +65,8 @@ pub enum Mail {
 pub struct Judgement {
     pub(super) key: ConnectionKey,
     pub(super) purpose: Purpose,
+    /// Which of the connection's tokens they are about.
+    pub(super) renewals: u32,
     /// The configuration, and how often answers had been forgotten, when it was asked.
     pub(super) generation: u64,
     pub(super) forgets: u64,

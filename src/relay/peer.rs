@@ -19,6 +19,8 @@ pub(super) struct Peer {
     pub(super) user: UserId,
     /// What is known of the user, for plugins.
     pub(super) attributes: Arc<[Attribute]>,
+    /// How many tokens the connection has brought after its first.
+    pub(super) renewals: u32,
     /// What plugins said of the connection's rights.
     pub(super) verdicts: Option<Box<Verdicts>>,
     pub(super) device: Option<DeviceId>,

@@ -132,17 +132,18 @@ impl Relay {
             attributes: std::sync::Arc::clone(&peer.attributes),
         };
         self.metrics.policy.verdict_misses.increment(questions.len() as u64);
+        let renewals = peer.renewals;
         let (mailboxes, shard) = (self.mailboxes.clone(), self.shard);
         let (generation, forgets) = (self.auth.generation(), self.forgets);
         self.auth.authorize(who, questions, move |decisions| {
-            let judgement = Judgement { key, purpose, generation, forgets, decisions };
+            let judgement = Judgement { key, purpose, renewals, generation, forgets, decisions };
             mailboxes.send(shard, Mail::Judged(Box::new(judgement)));
         });
     }
 
     /// The answers came.
     pub(super) fn judged(&mut self, judgement: Judgement) {
-        let Judgement { key, purpose, generation, forgets, decisions } = judgement;
+        let Judgement { key, purpose, renewals, generation, forgets, decisions } = judgement;
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.outstanding -= 1;
         if peer.gone {
@@ -151,11 +152,14 @@ impl Relay {
             }
             return;
         }
-        // What was asked before the configuration changed, or before verdicts were forgotten, holds this once.
-        if generation == self.auth.generation() && forgets == self.forgets {
-            self.remember(key, &decisions);
+        // No request is overtaken by a token, but what follows another connection may be: then it is asked for again.
+        if renewals == peer.renewals {
+            // What was asked before the configuration changed, or before verdicts were forgotten, holds this once.
+            if generation == self.auth.generation() && forgets == self.forgets {
+                self.remember(key, &decisions);
+            }
+            self.judged = decisions;
         }
-        self.judged = decisions;
         match purpose {
             Purpose::Request => {
                 let pending = self.peers.get_mut(key).and_then(|peer| peer.pending.take());

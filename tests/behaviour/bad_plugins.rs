@@ -1,4 +1,4 @@
-//! Bad auth plugins: what they do to themselves is told, counted and logged, and nobody else is harmed by it.
+//! Bad plugins: what they do to themselves is told, counted and logged, and nobody else is harmed by it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,21 +45,43 @@ const FAILURES_ABOUT_PEOPLE: [Failure; 3] = [
     trap("huge-allow", "bad_result"),
 ];
 
-/// A plugin that fails where `trigger` sets it off, and is soon left alone, but not for long.
+/// As message filters.
+const FAILURES_OF_FILTERS: [Failure; 12] = [
+    Failure { behaviour: "loop", outcome: "cpu_timeout", kind: "cpu_timeout" },
+    Failure { behaviour: "slow", outcome: "cpu_timeout", kind: "cpu_timeout" },
+    Failure { behaviour: "bad-replace", outcome: "error", kind: "error" },
+    Failure { behaviour: "bad-shape", outcome: "error", kind: "error" },
+    Failure { behaviour: "binary-replace", outcome: "error", kind: "error" },
+    trap("trap", "unreachable"),
+    trap("panic", "unreachable"),
+    trap("grow", "unreachable"),
+    trap("recurse", "stack_overflow"),
+    trap("flood-host", "host_call_budget"),
+    trap("huge-replace", "bad_result"),
+    trap("bad-utf8", "bad_result"),
+];
+
+/// A plugin that is soon left alone where it fails, but not for long.
+fn impatient(plugin: Plugin, behaviour: &str) -> Plugin {
+    Plugin {
+        // A loop that ends late makes the test long, and nothing else depends on it.
+        call_ms_max: if ["loop", "slow"].contains(&behaviour) { 20 } else { 1_000 },
+        // Enough for the texts that are too large for the host.
+        memory_bytes_max: 32 << 20,
+        quarantine_failures: 2,
+        quarantine_ms_min: 100,
+        quarantine_ms_max: 200,
+        ..plugin
+    }
+}
+
+/// An auth plugin that fails where `trigger` sets it off, and is soon left alone, but not for long.
 fn failing(name: &str, hook: &str, behaviour: &str, otherwise: &str) -> Plugin {
     let mut config = json!({"trigger": true, "otherwise": {}, "turns": u64::MAX});
     config[hook] = behaviour.into();
     config["otherwise"][hook] = otherwise.into();
     config["interest"] = json!({"events": if hook == "authorize" { vec!["join"] } else { vec![hook] }});
-    Plugin {
-        // A loop that ends late makes the test long, and nothing else depends on it.
-        call_ms_max: if ["loop", "slow"].contains(&behaviour) { 20 } else { 1_000 },
-        memory_bytes_max: 16 << 20,
-        quarantine_failures: 2,
-        quarantine_ms_min: 100,
-        quarantine_ms_max: 200,
-        ..obedient(name, config)
-    }
+    impatient(obedient(name, config), behaviour)
 }
 
 /// What a plugin that failed in this way leaves in metrics and log.
@@ -95,7 +117,8 @@ fn goes_and_comes_back(
     until("it is well again", || succeeds().then_some(()));
     assert_eq!(server.plugin_metric("stentor_plugin_quarantined", plugin), 0.0, "{failure:?}");
     fail();
-    assert!(succeeds(), "{failure:?}: one failure is none too many");
+    assert_eq!(server.plugin_metric("stentor_plugin_quarantined", plugin), 0.0, "{failure:?}: one is none too many");
+    until("it is still well", || succeeds().then_some(()));
 }
 
 /// Asserts that a request is refused because a plugin failed.
@@ -126,8 +149,9 @@ fn who_fails_to_authenticate_is_left_alone_and_asked_again_later() {
     let log = Log::start();
     for failure in FAILURES.into_iter().chain(FAILURES_ABOUT_PEOPLE) {
         let name = format!("authenticate-{}", failure.behaviour);
-        let server =
-            TestServer::start(with_plugins(vec![failing(&name, "authenticate", failure.behaviour, "abstain")]));
+        let mut config = with_plugins(vec![failing(&name, "authenticate", failure.behaviour, "abstain")]);
+        config.timing.auth_ms_max = 600_000;
+        let server = TestServer::start(config);
         // It may be tried again and again on the same connection.
         let mut ann = server.connect();
         let token = Token::of("bob").sign();
@@ -160,6 +184,26 @@ fn who_fails_to_refresh_leaves_the_connection_as_it_was() {
         unavailable(&mut ann, &name, "auth", json!({"token": "trigger"}));
         ann.say("lobby", "still here");
         ann.reply_named("auth-success", "auth", json!({"token": Token::of("ann").sign()}));
+    }
+}
+
+#[test]
+fn a_filter_that_fails_is_left_alone_and_asked_again_later() {
+    let log = Log::start();
+    for failure in FAILURES_OF_FILTERS {
+        let name = format!("filter-{}", failure.behaviour);
+        let config = json!({"behaviour": failure.behaviour, "turns": u64::MAX});
+        let filter = impatient(plugin(&name, "misbehaving.wasm", config), failure.behaviour);
+        let server = TestServer::start(with_plugins(vec![filter]));
+        let (mut ann, mut bob) = (server.member("ann", "lobby"), server.member("bob", "lobby"));
+        let message = |content: &str| json!({"conversationId": "lobby", "content": content});
+        goes_and_comes_back(
+            &server,
+            &log,
+            (&name, "filter", failure),
+            || unavailable(&mut ann, &name, "send-message", message("trigger")),
+            || bob.call("send-message", message("harmless"))["event"] == "message-ack",
+        );
     }
 }
 
@@ -222,7 +266,9 @@ fn who_answers_too_late_has_not_answered() {
     let log = Log::start();
     let mut late = failing("too-late", "authenticate", "loop", "abstain");
     (late.call_ms_max, late.wait_ms_max, late.quarantine_failures) = (1_000, 50, 0);
-    let server = TestServer::start(with_plugins(vec![late]));
+    let mut config = with_plugins(vec![late]);
+    config.timing.auth_ms_max = 600_000;
+    let server = TestServer::start(config);
     let mut ann = server.connect();
     for _ in 0..2 {
         unavailable(&mut ann, "too-late", "auth", json!({"token": "trigger"}));
@@ -240,7 +286,9 @@ fn who_answers_too_late_has_not_answered() {
 fn who_is_asked_too_much_at_once_answers_some() {
     let mut busy = failing("p", "authenticate", "loop", "abstain");
     (busy.call_ms_max, busy.instances_max, busy.waiting_max, busy.quarantine_failures) = (300, 1, 1, 0);
-    let server = TestServer::start(with_plugins(vec![busy]));
+    let mut config = with_plugins(vec![busy]);
+    config.timing.auth_ms_max = 600_000;
+    let server = TestServer::start(config);
     let mut clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
     until("one is turned away", || {
         let asked: Vec<String> =
@@ -349,6 +397,24 @@ fn an_instance_serves_so_many_calls() {
     assert_eq!(counts, [1, 2, 3, 1, 2, 3, 1, 2]);
     assert_eq!((recycled(&server, "calls"), recycled(&server, "memory")), (2.0, 0.0));
     assert_eq!(server.plugin_metric("stentor_plugin_instances", "p"), 1.0);
+}
+
+#[test]
+fn an_instance_of_a_filter_serves_so_many_calls() {
+    let mut recycling = plugin("p", "misbehaving.wasm", json!({"behaviour": "count"}));
+    recycling.recycle_calls = 3;
+    let mut config = with_plugins(vec![recycling]);
+    config.shards = 1;
+    let server = TestServer::start(config);
+    let mut ann = server.member("ann", "lobby");
+    let mut count = || {
+        ann.say("lobby", "trigger");
+        ann.message()["content"].as_u64().unwrap()
+    };
+    assert_eq!([count(), count(), count()], [1, 2, 3]);
+    // It serves on until there is another one.
+    until("another instance takes its place", || (count() == 1).then_some(()));
+    assert_eq!(recycled(&server, "calls"), 1.0);
 }
 
 #[test]

@@ -16,6 +16,12 @@ fn but(denied: &[&str]) -> Vec<Plugin> {
     vec![obedient("p", json!({"authorize": "deny-actions", "deny": denied}))]
 }
 
+/// The bundled access list.
+fn acl(rules: &Value) -> Plugin {
+    let config = json!({"rules": rules}).as_object().unwrap().clone();
+    Plugin { config, wait_ms_max: 60_000, call_ms_max: 500, ..Plugin::new("acl", "bundled:room-acl") }
+}
+
 /// How often the plugin said yes.
 fn yeses(server: &TestServer) -> f64 {
     server.calls("p", "authorize", "allow")
@@ -233,12 +239,15 @@ fn an_answer_ends_when_a_plugin_wants_it_forgotten() {
     }
 }
 
-/// A plugin that is long about messages in the lobby.
-fn slow() -> Plugin {
-    let interest = json!({"events": ["send"], "rooms": ["lobby"]});
-    let slow = json!({"authorize": "slow", "turns": 100_000_000, "cache_ms": HOUR_MS, "interest": interest});
+/// A plugin that is long about an action in a room, for so many turns, and then allows it.
+fn slow(turns: u64, action: &str, room: &str) -> Plugin {
+    let interest = json!({"events": [action], "rooms": [room]});
+    let slow = json!({"authorize": "slow", "turns": turns, "cache_ms": HOUR_MS, "interest": interest});
     Plugin { call_ms_max: 1_000, ..obedient("slow", slow) }
 }
+
+/// Turns that take some tenths of a second.
+const LONG: u64 = 100_000_000;
 
 /// Asks a slow plugin, lets something happen while the answer is on its way, and tells how often it is asked after that.
 fn asked_after(server: &TestServer, meanwhile: impl FnOnce()) -> f64 {
@@ -257,7 +266,7 @@ fn asked_after(server: &TestServer, meanwhile: impl FnOnce()) -> f64 {
 #[test]
 fn an_answer_that_is_overtaken_is_not_remembered() {
     let mut config = forgetful(&json!("ann"));
-    config.plugins.insert(0, slow());
+    config.plugins.insert(0, slow(LONG, "send", "lobby"));
     let server = TestServer::start(config.clone());
     let mut bob = server.user("bob");
     let forget = || {
@@ -268,8 +277,29 @@ fn an_answer_that_is_overtaken_is_not_remembered() {
 }
 
 #[test]
+fn an_answer_about_an_old_token_does_not_count_for_the_new_one() {
+    // Who leads a room is let in at once, who is barred from it is not, and about others the next link thinks for long.
+    let rules = json!([{"rooms": ["{lead}"]}, {"rooms": ["{barred}"], "join": "nobody"}]);
+    let server = TestServer::start(with_plugins(vec![acl(&rules), slow(LONG, "join", "plans")]));
+    let (mut phone, mut desk) =
+        (server.user("ann"), server.with_token(&Token::of("ann").claim("lead", "plans"), json!({})));
+    let misses = hits_and_misses(&server).1;
+    desk.join("plans");
+    until("it is asked whether the phone may follow", || (hits_and_misses(&server).1 > misses + 1.0).then_some(()));
+    renew(&mut phone, &Token::of("ann").claim("barred", "plans"));
+    assert_eq!(rooms(&phone), [""; 0]);
+    let answers =
+        || ["allow", "cpu_timeout"].map(|outcome| server.calls("slow", "authorize", outcome)).iter().sum::<f64>();
+    until("the answer comes", || (answers() == 1.0).then_some(()));
+    phone.is_alive();
+    desk.say("plans", "not for everybody");
+    phone.nothing_came("plans");
+}
+
+#[test]
 fn what_is_sent_while_a_plugin_is_asked_waits_for_its_turn() {
-    let plugins = vec![slow(), obedient("p", json!({"authenticate": "allow", "authorize": "allow"}))];
+    let plugins =
+        vec![slow(LONG / 20, "send", "lobby"), obedient("p", json!({"authenticate": "allow", "authorize": "allow"}))];
     let server = TestServer::start(with_plugins(plugins));
     let mut ann = server.connect();
     let token = Token::of("ann").sign();
@@ -445,10 +475,8 @@ fn a_connection_is_live_only_where_its_user_may_be_now() {
 #[test]
 fn a_renewed_token_that_allows_less_ends_liveness_however_it_began() {
     // Rooms of the staff are for those whose token says so.
-    let rules = json!({"rules": [{"rooms": ["staff"], "join": ["role=staff"]}, {"rooms": ["*"]}], "cache_seconds": 0});
-    let acl = Plugin::new("acl", "bundled:room-acl");
-    let acl = Plugin { config: rules.as_object().unwrap().clone(), wait_ms_max: 60_000, ..acl };
-    let server = TestServer::start(with_plugins(vec![acl]));
+    let rules = json!([{"rooms": ["staff"], "join": ["role=staff"]}, {"rooms": ["*"]}]);
+    let server = TestServer::start(with_plugins(vec![acl(&rules)]));
     let staff = Token::of("ann").claim("role", "staff");
     for options in [json!({}), json!({"attach": false})] {
         let mut ann = server.with_token(&staff, options.clone());
@@ -471,10 +499,8 @@ fn a_renewed_token_that_allows_less_ends_liveness_however_it_began() {
 
 #[test]
 fn a_room_joined_on_another_connection_is_followed_where_it_may_be() {
-    let rules = json!({"rules": [{"rooms": ["staff"], "join": ["role=staff"]}, {"rooms": ["*"]}]});
-    let acl = Plugin::new("acl", "bundled:room-acl");
-    let acl = Plugin { config: rules.as_object().unwrap().clone(), wait_ms_max: 60_000, ..acl };
-    let server = TestServer::start(with_plugins(vec![acl]));
+    let rules = json!([{"rooms": ["staff"], "join": ["role=staff"]}, {"rooms": ["*"]}]);
+    let server = TestServer::start(with_plugins(vec![acl(&rules)]));
     let staff = Token::of("ann").claim("role", "staff");
     let (mut phone, mut desk) = (server.user("ann"), server.with_token(&staff, json!({})));
     let mut tablet = server.with_token(&staff, json!({}));
