@@ -133,9 +133,16 @@ async function run(script) {
   }
 }
 
+/** The shell ends at once, but the server that it started first drains: it is gone when nobody listens any more. */
 async function endBackground() {
-  await background?.end();
+  if (!background) return;
+  await background.end();
   background = null;
+  const deadline = Date.now() + 30_000;
+  while ((await Promise.all(PORTS.map(listens))).some(Boolean)) {
+    assert.ok(Date.now() < deadline, 'the server of the last block still listens');
+    await sleep(50);
+  }
 }
 
 function listens(port) {
