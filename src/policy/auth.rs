@@ -30,9 +30,6 @@ pub(super) struct Settings {
     pub(super) denial_max: Duration,
 }
 
-/// Called with a user whose verdicts are to be forgotten; with an empty name for everybody.
-pub type Forget = Arc<dyn Fn(&str) + Send + Sync>;
-
 pub(super) enum Link {
     Jwt,
     Plugin(Pool),
@@ -44,7 +41,6 @@ pub struct Auth {
     authenticator: Arc<Authenticator>,
     settings: Settings,
     runtime: tokio::runtime::Handle,
-    forget: Forget,
     /// Which configuration this is: verdicts of another one do not hold.
     generation: u64,
 }
@@ -54,10 +50,10 @@ impl Auth {
         links: Vec<Link>,
         authenticator: Arc<Authenticator>,
         settings: Settings,
-        (runtime, forget): (tokio::runtime::Handle, Forget),
+        runtime: tokio::runtime::Handle,
         generation: u64,
     ) -> Self {
-        Self { links, authenticator, settings, runtime, forget, generation }
+        Self { links, authenticator, settings, runtime, generation }
     }
 
     /// Which configuration this is.
@@ -212,14 +208,9 @@ impl Auth {
                 Link::Plugin(_) => continue,
             };
             match pool.call(question.clone(), |answer| judge_person(answer, pool)).await {
-                Ok((verdict, forgotten)) => {
-                    self.forget(&forgotten);
-                    match verdict {
-                        Verdict::Allow(identity) => return Ok(identity),
-                        Verdict::Deny(denial) => return Err(AuthError::Denied(denial)),
-                        Verdict::Abstain => {}
-                    }
-                }
+                Ok(Verdict::Allow(identity)) => return Ok(identity),
+                Ok(Verdict::Deny(denial)) => return Err(AuthError::Denied(denial)),
+                Ok(Verdict::Abstain) => {}
                 Err(NoAnswer) if pool.plugin.on_failure(hook) == OnFailure::Closed => {
                     return Err(AuthError::Unavailable { plugin: Arc::clone(&pool.plugin.name) });
                 }
@@ -245,8 +236,7 @@ impl Auth {
                 room: room.as_str().to_owned(),
             };
             match pool.call(question, |answer| judge_access(answer, pool)).await {
-                Ok(((verdict, cache), forgotten)) => {
-                    self.forget(&forgotten);
+                Ok((verdict, cache)) => {
                     holds = holds.min(cache);
                     match verdict {
                         Verdict::Allow(()) => return Decision { outcome: Ok(()), holds },
@@ -280,12 +270,6 @@ impl Auth {
 
     fn no(&self, why: NotAllowed, holds: Duration) -> Decision {
         Decision { outcome: Err(why), holds: holds.min(self.settings.denial_max) }
-    }
-
-    fn forget(&self, users: &[String]) {
-        for user in users {
-            (self.forget)(user);
-        }
     }
 }
 

@@ -29,6 +29,9 @@ const LOG_LINE_BYTES_MAX: usize = 1024;
 /// Users whose verdicts one call may have forgotten. One more, and everybody's are.
 const FORGOTTEN_PER_CALL_MAX: usize = 16;
 
+/// Called with a user whose verdicts are to be forgotten; with an empty name for everybody.
+pub type Forget = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// A guest called the host more often than one call may.
 #[derive(Debug, Error)]
 #[error("more than {HOST_CALLS_MAX} calls of the host")]

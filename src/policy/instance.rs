@@ -13,7 +13,7 @@ use super::bindings::filter::exports::stentor::plugin::message_filter::Verdict;
 use super::bindings::filter::stentor::plugin::types::PayloadParam;
 use super::chain::Question;
 use super::host::Host;
-use super::plugin::{Fault, Interest, Manifest, Plugin, World};
+use super::plugin::{Fault, Manifest, Plugin, World};
 
 /// Bytes that a guest may hand to the host in one call.
 pub(super) const HOST_CALL_BYTES_MAX: usize = 1 << 20;
@@ -115,20 +115,5 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.plugin.metrics.instances.decrement(1.0);
-    }
-}
-
-impl From<lifecycle::Manifest> for Manifest {
-    fn from(manifest: lifecycle::Manifest) -> Self {
-        let interest = |interest: lifecycle::Interest| Interest {
-            events: interest.events,
-            rooms: interest.rooms,
-            payload_bytes_max: interest.max_payload_bytes as usize,
-        };
-        Self {
-            name: manifest.name,
-            version: manifest.version,
-            interests: manifest.interests.into_iter().map(interest).collect(),
-        }
     }
 }

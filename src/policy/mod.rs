@@ -32,8 +32,9 @@ mod signing;
 mod verdict;
 
 pub use crate::config::JWKS_BYTES_MAX;
-pub use auth::{Auth, Forget};
+pub use auth::Auth;
 pub use chain::{Body, Chain, Filtered, Question};
+pub use host::Forget;
 pub use identity::{Attribute, Identity};
 pub use jwk::JwksFault;
 pub use jwt::{Authenticator, KeyError, TokenError};

@@ -9,6 +9,7 @@ use wasmtime::{Engine, Trap};
 
 use super::bindings::auth::AuthPluginPre;
 use super::bindings::filter::MessageFilterPluginPre;
+use super::bindings::{auth, filter};
 use super::engine::Clock;
 use super::host::{Host, HostCallsExceeded, LogBudget};
 use super::quarantine::{Admission, Consequence, Quarantine};
@@ -273,6 +274,26 @@ impl Drop for Plugin {
         }
     }
 }
+
+/// Each world has a generated type of its own for the same record.
+macro_rules! from_generated {
+    ($($lifecycle:path),*) => {$(
+        impl From<$lifecycle> for Manifest {
+            fn from(said: $lifecycle) -> Self {
+                let interests = said.interests.into_iter().map(|interest| Interest {
+                    events: interest.events,
+                    rooms: interest.rooms,
+                    payload_bytes_max: interest.max_payload_bytes as usize,
+                });
+                Self { name: said.name, version: said.version, interests: interests.collect() }
+            }
+        }
+    )*};
+}
+from_generated!(
+    auth::exports::stentor::plugin::lifecycle::Manifest,
+    filter::exports::stentor::plugin::lifecycle::Manifest
+);
 
 impl Manifest {
     /// Whether the plugin asked to be asked about an event, in a room if it is in one, of so many bytes.

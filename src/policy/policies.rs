@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::auth::{Auth, Forget, Link, Settings};
+use super::auth::{Auth, Link, Settings};
 use super::chain::Chain;
+use super::host::Forget;
 use super::jwt::Authenticator;
 use super::load::{LoadError, Loader};
 use super::plugin::{Plugin, World};
@@ -73,7 +74,8 @@ impl Policies {
         let has_place = plugins.iter().any(Option::is_none);
         let links = plugins.into_iter().filter_map(|plugin| match plugin {
             None => Some(Link::Jwt),
-            Some(plugin) => matches!(plugin.world, World::Auth(_)).then(|| Link::Plugin(Pool::new(plugin))),
+            Some(plugin) => matches!(plugin.world, World::Auth(_))
+                .then(|| Link::Plugin(Pool::new(plugin, Arc::clone(&self.forget)))),
         });
         let links = links.chain((!has_place).then_some(Link::Jwt)).collect();
         let settings = Settings {
@@ -84,7 +86,7 @@ impl Policies {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let runtime = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
         let runtime = runtime.ok_or_else(|| vec![LoadError::Engine("the plugin host has stopped".to_owned())])?;
-        let auth = Auth::new(links, authenticator, settings, (runtime, Arc::clone(&self.forget)), generation);
+        let auth = Auth::new(links, authenticator, settings, runtime, generation);
         Ok(Generation { auth: Arc::new(auth), chains })
     }
 

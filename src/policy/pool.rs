@@ -15,9 +15,9 @@ use wasmtime::{Store, UpdateDeadline};
 use super::bindings::auth::AuthPlugin;
 use super::bindings::auth::exports::stentor::plugin::auth as wit;
 use super::bindings::auth::exports::stentor::plugin::lifecycle;
-use super::host::Host;
+use super::host::{Forget, Host};
 use super::instance::{CONFIGURE_MAX, Failure, HOST_CALL_BYTES_MAX, RETIRE_MAX};
-use super::plugin::{Fault, Interest, Manifest, Plugin, World, loggable};
+use super::plugin::{Fault, Manifest, Plugin, World, loggable};
 use super::quarantine::Admission;
 use crate::metrics::{GuestHook, PluginOutcome, RecycleReason};
 
@@ -69,6 +69,7 @@ pub(super) struct Pool {
     /// Calls that wait for an instance.
     waiting: AtomicUsize,
     made: AtomicU32,
+    forget: Forget,
 }
 
 /// There is no answer. Why is counted and logged already.
@@ -76,24 +77,24 @@ pub(super) struct Pool {
 pub(super) struct NoAnswer;
 
 impl Pool {
-    pub(super) fn new(plugin: Arc<Plugin>) -> Self {
+    pub(super) fn new(plugin: Arc<Plugin>, forget: Forget) -> Self {
         Self {
             manifest: plugin.manifest(),
             idle: Mutex::default(),
             permits: Semaphore::new(plugin.instances_max),
             waiting: AtomicUsize::new(0),
             made: AtomicU32::new(0),
+            forget,
             plugin,
         }
     }
 
     /// Asks. `judge` turns what the plugin said into what it means; an answer that is none is a failure of the plugin.
-    /// Also returns the users whose verdicts the plugin wants forgotten.
     pub(super) async fn call<T>(
         &self,
         question: Question,
         judge: impl FnOnce(Answer) -> Option<(PluginOutcome, T)>,
-    ) -> Result<(T, Vec<String>), NoAnswer> {
+    ) -> Result<T, NoAnswer> {
         let (hook, plugin) = (question.hook(), &self.plugin);
         let admission = plugin.quarantine.admit();
         if admission == Admission::Refused {
@@ -114,13 +115,16 @@ impl Pool {
         let deadline = tokio::time::Instant::now() + plugin.wait_max;
         let answer = timeout_at(deadline, guest.ask(question)).await;
         plugin.metrics.record_duration(hook, began.elapsed());
+        // Also if the call failed after it: what a plugin no longer stands by must not go on.
+        for user in guest.store.data_mut().take_forgotten() {
+            (self.forget)(&user);
+        }
         let fault = match answer {
             Ok(Ok(Ok(answer))) => match judge(answer) {
                 Some((outcome, meaning)) => {
                     plugin.answered(hook, outcome, admission);
-                    let forgotten = guest.store.data_mut().take_forgotten();
                     self.give_back(guest);
-                    return Ok((meaning, forgotten));
+                    return Ok(meaning);
                 }
                 None => Fault::Error,
             },
@@ -261,19 +265,4 @@ pub(super) fn try_out(plugin: &Arc<Plugin>) -> Result<Manifest, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| Failure::Call(error.into()))?;
     runtime.block_on(async { make(plugin, 0, 1).await.map(|(_, manifest)| manifest) })
-}
-
-impl From<lifecycle::Manifest> for Manifest {
-    fn from(manifest: lifecycle::Manifest) -> Self {
-        let interest = |interest: lifecycle::Interest| Interest {
-            events: interest.events,
-            rooms: interest.rooms,
-            payload_bytes_max: interest.max_payload_bytes as usize,
-        };
-        Self {
-            name: manifest.name,
-            version: manifest.version,
-            interests: manifest.interests.into_iter().map(interest).collect(),
-        }
-    }
 }
