@@ -3,7 +3,7 @@
 //! Until all rooms have answered, whatever is published in those that have is held back, so that the client sees
 //! `auth-success` first, then what it missed, then what is new.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -106,7 +106,9 @@ impl Relay {
         peer.counted = true;
         let live = peer.attach;
         rooms.truncate(self.settings.rooms_per_connection_max);
-        let history = arrival.since.iter().map(|(room, _)| (Action::History, room));
+        let all: HashSet<&RoomId> = rooms.iter().collect();
+        let listed = |room: &&RoomId| all.contains(room);
+        let history = arrival.since.iter().map(|(room, _)| room).filter(listed).map(|room| (Action::History, room));
         let questions = rooms.iter().map(|room| (Action::Join, room)).chain(history);
         let unknown: Vec<(Action, RoomId)> = questions
             // A connection that is live by a join of its own keeps that only by a token that allows it, too.
@@ -138,8 +140,15 @@ impl Relay {
         for room in &kept_out {
             self.end_live(key, room);
         }
-        let mut since: HashMap<RoomId, Since> =
-            arrival.since.into_iter().filter(|(room, _)| !refused(self, Action::History, room)).collect();
+        // What was missed and may not be read is not passed over: there will be `resync` in its place.
+        let mut since: HashMap<RoomId, Option<Since>> = arrival
+            .since
+            .into_iter()
+            .map(|(room, since)| {
+                let readable = !refused(self, Action::History, &room);
+                (room, readable.then_some(since))
+            })
+            .collect();
         let Some(peer) = self.peers.get_mut(key) else { return };
         let (user, live) = (peer.user.clone(), peer.attach);
         // Whoever only renews its token missed nothing.
@@ -168,7 +177,7 @@ impl Relay {
             peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
         }
         for (index, room) in rooms.into_iter().enumerate() {
-            let since = if live { since.remove(&room) } else { None };
+            let since = if live { since.remove(&room).flatten() } else { None };
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
             self.submit(Op::Attach { room, user: user.clone(), since, live }, Some(ticket), false);
         }

@@ -38,7 +38,7 @@ use crate::hub::{self, Hub};
 use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
-use crate::policy::{Action, Auth, Chain, Decision, Who};
+use crate::policy::{Action, Auth, Chain, NotAllowed, Who};
 use crate::store::{Answer, MembershipChange, Op, Outcome, Partition, owner_of};
 use crate::wire::encode::{self, LimitsInfo};
 use crate::wire::request::Request;
@@ -67,7 +67,7 @@ pub struct Relay {
     chain: Chain,
     auth: Arc<Auth>,
     /// What the auth chain has just said, while the request goes on that asked for it.
-    judged: Vec<(Action, RoomId, Decision)>,
+    judged: HashMap<(Action, RoomId), Result<(), NotAllowed>>,
     /// How often verdicts were forgotten.
     forgets: u64,
     mailboxes: Mailboxes,
@@ -128,7 +128,7 @@ impl Relay {
             store: parts.store,
             chain: parts.chain,
             auth: parts.auth,
-            judged: Vec::new(),
+            judged: HashMap::new(),
             forgets: 0,
             mailboxes: parts.mailboxes,
             metrics: parts.metrics,

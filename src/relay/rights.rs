@@ -12,7 +12,7 @@ use super::attach::Arrival;
 use super::mail::Judgement;
 use super::messages::Attempt;
 use super::{Asked, Mail, Pending, Relay, Waiting};
-use crate::ids::{ConnectionKey, MessageId, RoomId};
+use crate::ids::{ConnectionKey, MessageId, RoomId, UserId};
 use crate::policy::{Action, Decision, NotAllowed, Who};
 use crate::store::MembershipChange;
 use crate::wire::request::{Page, Since};
@@ -89,11 +89,8 @@ impl Relay {
         if !self.auth.is_asked(action, room) {
             return Right::NotAsked;
         }
-        let once = self.judged.iter().find(|(judged, of, _)| *judged == action && of == room);
-        let outcome = match once {
-            Some((_, _, decision)) => Some(&decision.outcome),
-            None => self.remembered(key, action, room),
-        };
+        let once = if self.judged.is_empty() { None } else { self.judged.get(&(action, room.clone())) };
+        let outcome = once.or_else(|| self.remembered(key, action, room));
         match outcome {
             Some(Ok(())) => Right::Granted,
             Some(Err(why)) => Right::Refused(why.clone()),
@@ -158,7 +155,8 @@ impl Relay {
             if generation == self.auth.generation() && forgets == self.forgets {
                 self.remember(key, &decisions);
             }
-            self.judged = decisions;
+            let outcomes = decisions.into_iter().map(|(action, room, decision)| ((action, room), decision.outcome));
+            self.judged = outcomes.collect();
         }
         match purpose {
             Purpose::Request => {
@@ -218,7 +216,7 @@ impl Relay {
             self.peers.iter_mut().for_each(|peer| peer.verdicts = None);
             return;
         }
-        let keys = self.users.iter().find(|(known, _)| known.as_str() == user).map(|(_, keys)| keys.clone());
+        let keys = UserId::parse(user).ok().and_then(|user| self.users.get(&user)).cloned();
         for key in keys.unwrap_or_default() {
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.verdicts = None;

@@ -423,6 +423,9 @@ fn who_may_not_read_recovers_nothing_on_the_way_in() {
     let since: serde_json::Map<String, Value> =
         heads.into_iter().map(|(room, since)| (room.to_owned(), since)).collect();
     let mut again = server.device("ann", json!({"since": since}));
+    // What it missed there and may not see is not passed over in silence.
+    let resync = again.push("resync");
+    assert_eq!((&resync["conversationId"], &resync["reason"]), (&json!("secret"), &json!("unrecoverable")));
     let missed = again.push("message-new");
     assert_eq!((&missed["conversationId"], again.push("queue-flushed")["count"].as_u64()), (&json!("lobby"), Some(1)));
 }
