@@ -216,6 +216,16 @@ describe('the demo page', options, () => {
     await stranger.context().close();
   });
 
+  test('other words are forbidden after a reload, and the page does not notice', options, async () => {
+    await server.reconfigure((text) => text.replace('words = ["heck", "darn"]', 'words = ["blast"]'));
+    await say(alice, 'Heck, that was quick!');
+    await shows(bob, 'Heck, that was quick!');
+    await say(alice, 'Blast!');
+    const refused = await shows(alice, 'Blast!', 'refused');
+    assert.match(await refused.getByTestId('refusal').textContent(), /forbidden_word/);
+    assert.equal(await status(alice).getAttribute('data-link'), 'connected');
+  });
+
   test('a server that comes back is found again', options, async () => {
     await server.restart();
     await Promise.all([connected(alice), connected(bob)]);

@@ -76,6 +76,16 @@ export async function startServer({ settings = {}, toml } = {}) {
       env.STENTOR__ADMIN__LISTEN = server.admin;
       current = await launch(place);
     },
+    /** Changes the development configuration, in the file that the server then reads again, and waits until it has. */
+    async reconfigure(change) {
+      const printed = await promisify(execFile)(binary, ['config', 'print', '--development'], { ...place, timeout: PATIENCE_MS });
+      const reloads = async () => /stentor_reloads_total\{result="ok"\} (\d+)/.exec(await (await fetch(`http://${server.admin}/metrics`)).text())[1];
+      const before = await reloads();
+      await writeFile(join(directory, 'stentor.toml'), change(printed.stdout));
+      current.signal('SIGHUP');
+      const changed = async () => { while (await reloads() === before) await sleep(20); };
+      await inTime(changed(), 'the configuration is reloaded');
+    },
     /** A token as an operator makes it: `stentor token --user NAME …`. */
     async token(user, ...args) {
       const run = promisify(execFile)(binary, ['token', '--user', user, ...args], { ...place, timeout: PATIENCE_MS });
@@ -127,7 +137,7 @@ async function launch(place) {
   });
   try {
     const { client, admin } = await inTime(listening, () => `the server listens; it wrote:\n${logs.join('\n')}`);
-    return { client, admin, stop };
+    return { client, admin, stop, signal: (name) => child.kill(name) };
   } catch (error) {
     await stop('SIGKILL');
     throw error;
