@@ -61,7 +61,7 @@
 //! - A shard changes from one generation of the configuration to the next between two requests, in one step. Only a
 //!   right that was being asked for meanwhile is the old one's, and holds for that request alone.
 //! - What a plugin says may be late, absent or wrong, and none of that ends a shard or holds it up for longer than
-//!   `call_ms_max` and two ticks of the engine's clock.
+//!   `call_ms_max` and a millisecond of its running time more.
 //! - Nobody waits for a slow receiver. What its socket does not take waits in a bounded backlog; beyond the bound it is
 //!   closed and comes back to the log.
 //! - `hub`, `store` and `policy` know nothing of each other. `wire`, the session's state machine and the store have no

@@ -213,7 +213,7 @@ impl Link {
             return None;
         };
         let began = Instant::now();
-        let answer = instance.filter(question, body);
+        let answer = instance.filter(question, body, began);
         self.plugin.metrics.record_duration(GuestHook::Filter, began.elapsed());
         let fault = match answer {
             Ok(verdict) => match Said::check(verdict, typed) {

@@ -47,7 +47,7 @@ pub(super) struct Host {
     pub(super) turns_left: u64,
     /// Users whose verdicts are to be forgotten when the call is over; an empty name stands for all.
     forgotten: Vec<String>,
-    /// Whether a call on a shard's own stack is over its time.
+    /// The time of a call on a shard's own stack.
     pub(super) overtime: Overtime,
     /// Bounds on memory, and what is used of it.
     pub(super) limits: MemoryLimits,
@@ -70,7 +70,7 @@ impl Host {
             host_calls_left: HOST_CALLS_MAX,
             turns_left: 0,
             forgotten: Vec::new(),
-            overtime: Overtime::default(),
+            overtime: Overtime::new(Instant::now()),
             limits: MemoryLimits { memory_bytes: 0, memory_bytes_max, table_entries: 0 },
         }
     }
@@ -79,7 +79,6 @@ impl Host {
     pub(super) fn begin_call(&mut self, turns: u64) {
         self.log_lines_left = LOG_LINES_PER_CALL_MAX;
         self.host_calls_left = HOST_CALLS_MAX;
-        self.overtime = Overtime::default();
         self.turns_left = turns;
     }
 

@@ -12,7 +12,9 @@ use super::bindings::filter::exports::stentor::plugin::lifecycle;
 use super::bindings::filter::exports::stentor::plugin::message_filter::Verdict;
 use super::bindings::filter::stentor::plugin::types::PayloadParam;
 use super::chain::Question;
+use super::clock::Watch;
 use super::host::Host;
+use super::overtime::Overtime;
 use super::plugin::{Fault, Manifest, Plugin, World};
 
 /// Bytes that a guest may hand to the host in one call.
@@ -50,6 +52,7 @@ impl Failure {
 /// One live instance.
 pub(super) struct Instance {
     store: Store<Host>,
+    watch: Watch,
     guest: MessageFilterPlugin,
     plugin: Arc<Plugin>,
     pub(super) calls: u64,
@@ -70,32 +73,33 @@ impl Instance {
         let mut store = Store::new(&plugin.engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overtime.at_deadline()));
-        store.set_epoch_deadline(plugin.clock.epochs(time_max));
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().overtime.look()));
+        let watch = plugin.clock.watch();
+        begin(&mut store, &watch, began + time_max);
         let guest = pre.instantiate(&mut store).map_err(Failure::Call)?;
         let config = lifecycle::Config { json: &plugin.config_json, instance_index: index, instance_count: count };
         let answer = guest.stentor_plugin_lifecycle().call_configure(&mut store, config).map_err(Failure::Call)?;
         let manifest = answer.map_err(|error| Failure::Configuration { path: error.path, message: error.message })?;
+        watch.rest();
         plugin.metrics.instances.increment(1.0);
         plugin.started_in(began.elapsed());
-        Ok((Self { store, guest, plugin: Arc::clone(plugin), calls: 0 }, manifest.into()))
+        Ok((Self { store, watch, guest, plugin: Arc::clone(plugin), calls: 0 }, manifest.into()))
     }
 
-    /// Asks what is to become of a message.
-    pub(super) fn filter(&mut self, question: &Question<'_>, body: &str) -> Result<Verdict, wasmtime::Error> {
+    /// Asks what is to become of a message, in a call that began at that time.
+    pub(super) fn filter(
+        &mut self,
+        question: &Question<'_>,
+        body: &str,
+        began: Instant,
+    ) -> Result<Verdict, wasmtime::Error> {
         self.calls += 1;
-        self.store.set_epoch_deadline(self.plugin.clock.epochs(self.plugin.call_max));
-        self.store.data_mut().begin_call(0);
-        let body = PayloadParam::Text(body);
-        let filter = self.guest.stentor_plugin_message_filter();
-        filter.call_filter(
-            &mut self.store,
-            question.connection.0,
-            question.subject,
-            question.room,
-            question.event,
-            body,
-        )
+        begin(&mut self.store, &self.watch, began + self.plugin.call_max);
+        let Question { connection, subject, room, event } = question;
+        let (filter, body) = (self.guest.stentor_plugin_message_filter(), PayloadParam::Text(body));
+        let verdict = filter.call_filter(&mut self.store, connection.0, subject, room, event, body);
+        self.watch.rest();
+        verdict
     }
 
     /// Bytes of all its memories.
@@ -105,11 +109,20 @@ impl Instance {
 
     /// Lets a healthy instance end.
     pub(super) fn retire(mut self) {
-        self.store.set_epoch_deadline(self.plugin.clock.epochs(RETIRE_MAX));
+        begin(&mut self.store, &self.watch, Instant::now() + RETIRE_MAX);
         if let Err(error) = self.guest.stentor_plugin_lifecycle().call_retire(&mut self.store) {
             tracing::warn!(plugin = %self.plugin.name, kind = Fault::of(&error).name(), "plugin failed while it was being retired");
         }
     }
+}
+
+/// A call begins. At every look of the clock it is to look, too.
+fn begin(store: &mut Store<Host>, watch: &Watch, deadline: Instant) {
+    let host = store.data_mut();
+    host.begin_call(0);
+    host.overtime = Overtime::new(deadline);
+    store.set_epoch_deadline(1);
+    watch.until(deadline);
 }
 
 impl Drop for Instance {

@@ -13,6 +13,7 @@ mod auth;
 mod bindings;
 mod builder;
 mod chain;
+mod clock;
 mod engine;
 mod host;
 mod identity;

@@ -1,5 +1,6 @@
-//! What happens to a call at its deadline. Deadlines are of the wall clock, which goes on while a busy machine lets the
-//! thread wait; a call that did not run is not at fault. So it gets a little more, and is ended if it uses that up.
+//! What a call on a shard's own stack does when the clock makes it look at its time. Deadlines are of the wall clock,
+//! which goes on while a busy machine lets the thread wait; a call that did not run is not at fault. So a call is ended
+//! at its deadline if it ran since it last looked. If it did not, or looks for the first time, it gets a little more.
 
 use std::time::{Duration, Instant};
 
@@ -10,24 +11,31 @@ use wasmtime::UpdateDeadline;
 const PROLONGED_MAX: u32 = 100;
 
 /// The state of a call's deadline.
-#[derive(Default)]
 pub(super) struct Overtime {
-    /// When the deadline passed: the thread's processor time, and the time.
-    began: Option<(Duration, Instant)>,
+    deadline: Instant,
+    /// When it last looked: the thread's processor time, and the time.
+    looked: Option<(Duration, Instant)>,
     prolonged: u32,
 }
 
 impl Overtime {
-    /// The deadline has passed, once or once more.
-    pub(super) fn at_deadline(&mut self) -> UpdateDeadline {
+    /// Of a call that must have ended at this time.
+    pub(super) fn new(deadline: Instant) -> Self {
+        Self { deadline, looked: None, prolonged: 0 }
+    }
+
+    /// The clock makes the call look.
+    pub(super) fn look(&mut self) -> UpdateDeadline {
         let (used, now) = (thread_time(), Instant::now());
-        let Some((used_before, before)) = self.began.replace((used, now)) else { return UpdateDeadline::Continue(1) };
-        let ran = used.saturating_sub(used_before);
-        self.prolonged += 1;
-        if ran * 2 >= now.saturating_duration_since(before) || self.prolonged > PROLONGED_MAX {
-            return UpdateDeadline::Interrupt;
+        let before = self.looked.replace((used, now));
+        if now < self.deadline {
+            return UpdateDeadline::Continue(1);
         }
-        UpdateDeadline::Continue(1)
+        self.prolonged += 1;
+        let ran = before.is_some_and(|(used_before, before)| {
+            used.saturating_sub(used_before) * 2 >= now.saturating_duration_since(before)
+        });
+        if ran || self.prolonged > PROLONGED_MAX { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
     }
 }
 
@@ -43,19 +51,22 @@ mod tests {
 
     #[test]
     fn who_runs_is_ended_and_who_does_not_is_not() {
-        let mut overtime = Overtime::default();
-        assert!(matches!(overtime.at_deadline(), UpdateDeadline::Continue(1)), "a little more");
+        let now = Instant::now();
+        let mut early = Overtime::new(now + Duration::from_secs(60));
+        assert!((0..300).all(|_| matches!(early.look(), UpdateDeadline::Continue(1))), "there is time");
+        let mut overtime = Overtime::new(now);
+        assert!(matches!(overtime.look(), UpdateDeadline::Continue(1)), "a little more");
         // A thread that did not run for a minute.
-        overtime.began = Some((thread_time(), Instant::now() - Duration::from_secs(60)));
-        assert!(matches!(overtime.at_deadline(), UpdateDeadline::Continue(1)));
+        overtime.looked = Some((thread_time(), Instant::now() - Duration::from_secs(60)));
+        assert!(matches!(overtime.look(), UpdateDeadline::Continue(1)));
         // One that ran all the time.
-        overtime.began = Some((Duration::ZERO, Instant::now()));
-        assert!(matches!(overtime.at_deadline(), UpdateDeadline::Interrupt));
+        overtime.looked = Some((Duration::ZERO, Instant::now()));
+        assert!(matches!(overtime.look(), UpdateDeadline::Interrupt));
         // One that never runs.
-        let mut ends = Overtime::default();
+        let mut ends = Overtime::new(now);
         let ended = (0..=PROLONGED_MAX + 1).any(|_| {
-            ends.began = Some((thread_time(), Instant::now() - Duration::from_secs(60)));
-            matches!(ends.at_deadline(), UpdateDeadline::Interrupt)
+            ends.looked = Some((thread_time(), Instant::now() - Duration::from_secs(60)));
+            matches!(ends.look(), UpdateDeadline::Interrupt)
         });
         assert!(ended);
     }

@@ -10,7 +10,7 @@ use wasmtime::{Engine, Trap};
 use super::bindings::auth::AuthPluginPre;
 use super::bindings::filter::MessageFilterPluginPre;
 use super::bindings::{auth, filter};
-use super::engine::Clock;
+use super::clock::Clock;
 use super::host::{Host, HostCallsExceeded, LogBudget};
 use super::quarantine::{Admission, Consequence, Quarantine};
 use crate::config::{self, OnFailure};
@@ -202,10 +202,8 @@ impl Plugin {
     /// A call failed: it is counted, logged, and may be one too many.
     pub(super) fn failed(&self, hook: GuestHook, fault: Fault, admission: Admission) {
         self.metrics.count(hook, fault.outcome());
-        match fault {
-            Fault::Trap(kind) => self.metrics.count_trap(kind),
-            Fault::CpuTimeout => self.clock.alert(),
-            Fault::WallTimeout | Fault::Error => {}
+        if let Fault::Trap(kind) = fault {
+            self.metrics.count_trap(kind);
         }
         tracing::warn!(plugin = %self.name, hook = hook.name(), kind = fault.name(), "plugin failed");
         self.quarantine_after(admission);
