@@ -39,6 +39,8 @@ export interface StentorOptions {
   readonly heartbeat?: Partial<Heartbeat>;
   /** Messages, and their bytes, that may wait to be sent. */
   readonly outbox?: { readonly messagesMax?: number; readonly bytesMax?: number };
+  /** What an earlier life of your program had seen: its `seen`. What it missed comes with the first connection. */
+  readonly seen?: Readonly<Record<string, Since>>;
   /** Messages that are read when a room cannot be resumed. */
   readonly resetMessagesMax?: number;
 }
@@ -96,7 +98,7 @@ export class Stentor {
       ask: (event, data, asking) => this.#connection.request(event, data, { timeoutMs, ...asking }),
       emit: (event, data) => this.#events.emit(event as keyof Events, data as never),
       ready: () => this.#outbox.pump(),
-    }, resetMessagesMax);
+    }, resetMessagesMax, options.seen);
     const limits = { messagesMax: outbox.messagesMax ?? 1_000, bytesMax: outbox.bytesMax ?? 4 * 1024 * 1024 };
     this.#outbox = new Outbox(limits, (data) => this.#transmit(data), (room) => this.state === "connected" && this.#timeline.isReady(room));
   }
@@ -108,6 +110,11 @@ export class Stentor {
   /** What the server said at the last welcome: who you are, its limits, your rooms. */
   get session(): AuthSuccessReply | undefined {
     return this.#connection.session;
+  }
+
+  /** The last event that this client was given, by room: what to keep for the next life of your program. */
+  get seen(): Readonly<Record<string, Since>> {
+    return this.#timeline.all();
   }
 
   /** Messages that wait for their acknowledgement. */

@@ -59,13 +59,18 @@ export class Timeline {
   readonly #handlers: TimelineHandlers;
   readonly #resetMessagesMax: number;
 
-  constructor(handlers: TimelineHandlers, resetMessagesMax: number) {
+  constructor(handlers: TimelineHandlers, resetMessagesMax: number, seen: Readonly<Record<string, Since>> = {}) {
     this.#handlers = handlers;
+    for (const [room, since] of Object.entries(seen)) this.#cursors.set(room, since);
     this.#resetMessagesMax = resetMessagesMax;
   }
 
   cursor(room: string): Since | undefined {
     return this.#cursors.get(room);
+  }
+
+  all(): Record<string, Since> {
+    return Object.fromEntries(this.#cursors.rooms().map((room) => [room, this.#cursors.get(room) as Since]));
   }
 
   since(): Record<string, Since> {
@@ -98,7 +103,7 @@ export class Timeline {
     this.#entering.add(room);
     try {
       const since = this.#cursors.get(room);
-      return await this.#ask(room, since, true);
+      return await this.#ask(room, since, { again: true });
     } finally {
       this.#enter(room);
     }
@@ -118,7 +123,7 @@ export class Timeline {
   /** A push of the server. */
   push(event: string, data: unknown): void {
     if (event === "resync") {
-      this.#resume((data as ResyncPush).conversationId);
+      this.#resume((data as ResyncPush).conversationId, true);
     } else if (event === "queue-flushed") {
       this.#startAtHeads();
       this.#handlers.emit(event, data);
@@ -161,10 +166,10 @@ export class Timeline {
     this.#heads = [];
   }
 
-  /** Asks for a room by itself, once at a time. */
-  #resume(room: string): void {
+  /** Asks for a room by itself, once at a time. Of one that `mustReset`, something is missing even if nothing was seen. */
+  #resume(room: string, mustReset = false): void {
     if (this.#resuming.has(room)) return;
-    const resuming = this.#patiently(room).catch((error: unknown) => {
+    const resuming = this.#patiently(room, mustReset).catch((error: unknown) => {
       // Without a connection there is nothing to do: the next one will say `since`.
       if (!(error instanceof StentorError) || error.code === "DISCONNECTED" || error.code === "CLOSED") return;
       if (error.retryable) this.#handlers.emit("trouble", error);
@@ -176,10 +181,10 @@ export class Timeline {
     this.#resuming.set(room, resuming);
   }
 
-  async #patiently(room: string): Promise<void> {
+  async #patiently(room: string, mustReset: boolean): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#ask(room, this.#cursors.get(room), false);
+        await this.#ask(room, this.#cursors.get(room), { mustReset });
         return;
       } catch (error) {
         const mayPass = error instanceof StentorError && error.retryable && error.code !== "DISCONNECTED";
@@ -190,18 +195,18 @@ export class Timeline {
   }
 
   /** Joins, which does nothing to a member but give what was missed. */
-  async #ask(room: string, since: Since | undefined, again: boolean): Promise<RoomJoinedReply> {
+  async #ask(room: string, since: Since | undefined, { again = false, mustReset = false }): Promise<RoomJoinedReply> {
     let isLost = false;
     const apply = (data: unknown) => {
       const reply = data as RoomJoinedReply;
       this.#joined.add(room);
       for (const { event, data: missed } of reply.messages as readonly LoggedEvent[]) this.#take(event, missed);
-      isLost = since !== undefined && !reply.recovered && reply.epoch !== undefined;
+      isLost = (since !== undefined || mustReset) && !reply.recovered && reply.epoch !== undefined;
       if (isLost) this.#held.set(room, []);
       else this.#arrive(reply);
     };
     const reply = await this.#handlers.ask("join-room", { conversationId: room, ...(since && { since }) }, { apply, again }) as RoomJoinedReply;
-    if (isLost) await this.#reset(room, since as Since, reply);
+    if (isLost) await this.#reset(room, since, reply);
     return reply;
   }
 
@@ -214,7 +219,7 @@ export class Timeline {
   }
 
   /** Reads a room anew. What is pushed meanwhile waits, and comes after. */
-  async #reset(room: string, since: Since, { epoch, seq }: RoomJoinedReply): Promise<void> {
+  async #reset(room: string, since: Since | undefined, { epoch, seq }: RoomJoinedReply): Promise<void> {
     try {
       const { messages, hasMore } = await this.#read(room, since, epoch as string);
       // Left meanwhile.
@@ -236,7 +241,7 @@ export class Timeline {
     }
   }
 
-  async #read(room: string, since: Since, epoch: string): Promise<{ messages: HistoryReply["messages"]; hasMore: boolean }> {
+  async #read(room: string, since: Since | undefined, epoch: string): Promise<{ messages: HistoryReply["messages"]; hasMore: boolean }> {
     let messages: HistoryReply["messages"] = [];
     for (;;) {
       const before = messages[0]?.seq;
@@ -244,7 +249,7 @@ export class Timeline {
       messages = [...page.messages, ...messages];
       const first = messages[0]?.seq;
       // What is older was seen before.
-      const isKnown = since.epoch === epoch && first !== undefined && first <= since.seq;
+      const isKnown = since?.epoch === epoch && first !== undefined && first <= since.seq;
       if (!page.hasMore || first === undefined || isKnown || messages.length >= this.#resetMessagesMax) {
         return { messages, hasMore: page.hasMore };
       }

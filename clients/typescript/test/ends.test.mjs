@@ -61,7 +61,7 @@ describe('tokens', options, () => {
     const chat = await open(server, 'alice', { token });
     await chat.connect();
     assert.equal(asked, 3);
-    assert.deepEqual(chat.seen.filter(({ event }) => event === 'trouble').map(({ data }) => data.code), ['TOKEN_UNAVAILABLE', 'TOKEN_UNAVAILABLE']);
+    assert.deepEqual(chat.noted.filter(({ event }) => event === 'trouble').map(({ data }) => data.code), ['TOKEN_UNAVAILABLE', 'TOKEN_UNAVAILABLE']);
     chat.close();
   });
 });

@@ -2,12 +2,28 @@
 
 import { createServer, connect as connectTcp } from 'node:net';
 import { after } from 'node:test';
-import { WebSocket } from 'ws';
+import { WebSocket as Ws } from 'ws';
 import { Stentor, StentorError } from '../dist/index.js';
 import { inTime, startServer } from '../../../tests/clients/harness.mjs';
+import { Watch } from '../../../tests/clients/schemas.mjs';
 
-export { inTime, startServer, Stentor, StentorError, WebSocket };
+export { inTime, startServer, Stentor, StentorError };
 export const options = { timeout: 60_000 };
+
+/** The package's socket, with every frame held against the protocol's schemas. */
+export class WebSocket extends Ws {
+  #watch = new Watch();
+
+  constructor(...args) {
+    super(...args);
+    this.on('message', (bytes) => bytes.toString().split('\n').forEach((line) => line && this.#watch.received(JSON.parse(line))));
+  }
+
+  send(text, ...more) {
+    this.#watch.sent(text);
+    super.send(text, ...more);
+  }
+}
 
 /** Short delays: a test waits for what happens, and should not wait for long. */
 export const quick = { baseMs: 5, maxMs: 50 };
@@ -24,23 +40,23 @@ export async function open(server, user, more = {}) {
   const token = more.token ?? await server.token(user);
   const chat = new Stentor({ url: server.ws, WebSocket, backoff: quick, ...more, token });
   opened.add(chat);
-  const seen = [];
+  const noted = [];
   for (const event of ['message-new', 'message-edited', 'message-deleted', 'room-reset', 'room-left', 'connected', 'disconnected', 'closed', 'trouble']) {
-    chat.on(event, (data) => seen.push({ event, data }));
+    chat.on(event, (data) => noted.push({ event, data }));
   }
   return Object.assign(chat, {
-    seen,
-    texts: (room) => seen.filter(({ event, data }) => event === 'message-new' && data.conversationId === room).map(({ data }) => data.content),
+    noted,
+    texts: (room) => noted.filter(({ event, data }) => event === 'message-new' && data.conversationId === room).map(({ data }) => data.content),
   });
 }
 
 /** The next event that is wanted, whether it came already or is still to come. */
 export function until(chat, event, wanted = () => true) {
-  const before = chat.seen.find((each) => each.event === event && wanted(each.data));
+  const before = chat.noted.find((each) => each.event === event && wanted(each.data));
   if (before) return before.data;
   let end;
   const comes = new Promise((done) => { end = chat.on(event, (data) => { if (wanted(data)) done(data); }); });
-  return inTime(comes, () => `${event}; came: ${chat.seen.map((each) => each.event)}`).finally(end);
+  return inTime(comes, () => `${event}; came: ${chat.noted.map((each) => each.event)}`).finally(end);
 }
 
 /** The message with this content. */
