@@ -9,6 +9,7 @@
 
 mod asked;
 mod attach;
+mod commit;
 mod depart;
 mod errand;
 mod join;
@@ -28,6 +29,7 @@ use smallvec::SmallVec;
 
 pub use asked::Asked;
 pub use attach::Arrival;
+use commit::{Asker, Commits};
 use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
@@ -39,7 +41,7 @@ use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId}
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
 use crate::policy::{Action, Auth, Chain, NotAllowed, Who};
-use crate::store::{Answer, MembershipChange, Op, Outcome, Partition, owner_of};
+use crate::store::{Answer, Journal, MembershipChange, Op, Outcome, Partition, owner_of};
 use crate::wire::encode::{self, LimitsInfo};
 use crate::wire::request::Request;
 use crate::wire::{ErrorCode, Refusal};
@@ -51,6 +53,8 @@ pub struct Settings {
     pub node: Arc<str>,
     /// What clients are told they may do.
     pub limits: LimitsInfo,
+    /// What an acknowledgement promises here.
+    pub durability: &'static str,
     /// Rooms in which one connection may be live.
     pub rooms_per_connection_max: usize,
     /// Bytes that one `auth` may bring back, over all rooms.
@@ -70,6 +74,7 @@ pub struct Relay {
     judged: HashMap<(Action, RoomId), Result<(), NotAllowed>>,
     /// How often verdicts were forgotten.
     forgets: u64,
+    commits: Commits,
     mailboxes: Mailboxes,
     metrics: Arc<Metrics>,
     ids: IdSource,
@@ -90,6 +95,8 @@ pub struct Parts {
     pub hub: hub::Limits,
     /// This shard's part of the store.
     pub store: Partition,
+    /// The way to the disk, if what the store keeps is to be kept there.
+    pub journal: Option<Journal>,
     /// This shard's message filters.
     pub chain: Chain,
     /// The auth chain.
@@ -130,6 +137,7 @@ impl Relay {
             auth: parts.auth,
             judged: HashMap::new(),
             forgets: 0,
+            commits: Commits::new(parts.journal),
             mailboxes: parts.mailboxes,
             metrics: parts.metrics,
             ids: IdSource::default(),
@@ -230,27 +238,34 @@ impl Relay {
         }
     }
 
-    /// Carries out an operation that this shard owns, and passes on what it led to.
+    /// Carries out an operation that this shard owns, and passes on what it led to once that is stored.
+    fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
+        let is_of_room = op.is_of_room();
+        let outcome = self.store.apply(op, from, wall_clock());
+        let asker = Asker { ticket, no_echo, from };
+        // What is known of a user is known from what is stored already.
+        if is_of_room { self.conclude_when_stored(outcome, asker) } else { self.conclude(outcome, asker) }
+    }
+
+    /// Passes on what an operation led to.
     ///
     /// The order matters: an event is published before the answer, so that whoever becomes live by the answer does not
-    /// get it (and after the answer of whoever leaves, for the same reason); and a change of membership is told after the
-    /// answer, so that the asking connection knows it first.
-    fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
-        let Outcome { answer, feed, forward, change } = self.store.apply(op, from, wall_clock());
-        let except = ticket.as_ref().filter(|_| no_echo).map(|ticket| (ticket.shard, ticket.key));
-        let leaves = matches!(answer, Some(Answer::Left));
-        if let Some(feed) = feed.as_ref().filter(|_| !leaves) {
+    /// get it; and a change of membership is told after the answer, so that the asking connection knows it first. Whoever
+    /// leaves is answered by the user's owner, who knows it then: there is room for one more right after the answer.
+    fn conclude(&mut self, outcome: Outcome, asker: Asker) {
+        let Outcome { answer, feed, forward, change } = outcome;
+        let Asker { ticket, no_echo, from: _ } = asker;
+        let leaves = matches!(answer, Some(Answer::Left)) && forward.is_some();
+        let except = ticket.as_ref().filter(|_| no_echo || leaves).map(|ticket| (ticket.shard, ticket.key));
+        if let Some(feed) = &feed {
             self.publish(feed, except);
         }
+        let forward = match forward {
+            Some(op) if leaves => return self.submit(op, ticket, false),
+            forward => forward,
+        };
         if let (Some(answer), Some(ticket)) = (answer, ticket) {
-            if ticket.shard == self.shard {
-                self.answered(ticket, answer);
-            } else {
-                self.mailboxes.send(ticket.shard, Mail::Answer { ticket, answer });
-            }
-        }
-        if let Some(feed) = feed.as_ref().filter(|_| leaves) {
-            self.publish(feed, except);
+            self.bring(ticket, answer);
         }
         if let Some(op) = forward {
             self.submit(op, None, false);
@@ -260,6 +275,15 @@ impl Relay {
                 self.mailboxes.send(shard, Mail::Change(change.clone()));
             }
             self.membership_changed(&change);
+        }
+    }
+
+    /// Brings an answer to whoever asked.
+    fn bring(&mut self, ticket: Ticket, answer: Answer) {
+        if ticket.shard == self.shard {
+            self.answered(ticket, answer);
+        } else {
+            self.mailboxes.send(ticket.shard, Mail::Answer { ticket, answer });
         }
     }
 
@@ -285,13 +309,19 @@ impl Relay {
     /// Takes what another shard sent.
     pub fn receive(&mut self, mail: Mail) {
         match mail {
-            Mail::Op { op, ticket, no_echo, from } => self.execute(op, ticket, no_echo, from),
+            Mail::Op { op, ticket, no_echo, from } => {
+                // An operation may come back to the shard that asked, as the second half of another.
+                let ours = ticket.as_ref().filter(|ticket| ticket.shard == self.shard).map(|ticket| ticket.key);
+                self.execute(op, ticket, no_echo, from);
+                ours.into_iter().for_each(|key| self.wake_unless_waiting(key));
+            }
             Mail::Answer { ticket, answer } => {
                 let key = ticket.key;
                 self.answered(ticket, answer);
                 self.wake_unless_waiting(key);
             }
             Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
+            Mail::Stored(done) => self.committed(done),
             Mail::Change(change) => self.membership_changed(&change),
             Mail::Judged(judgement) => {
                 let key = judgement.key;
@@ -406,6 +436,7 @@ impl Relay {
     pub fn sweep(&mut self) {
         self.hub.sweep(Instant::now());
         self.store.sweep(wall_clock());
+        self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
         self.report();
     }
 

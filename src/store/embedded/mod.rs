@@ -1,20 +1,25 @@
 //! The engine in memory: each shard owns a partition of all rooms and users, and nobody else touches it.
 //!
 //! A partition is a plain state machine: an operation and the time go in, an outcome comes out. It has no lock, no
-//! clock and no `async`.
+//! clock and no `async`. With a disk behind it, it also notes what each operation changed (`undo`), for the disk to
+//! write and, if that fails, to be taken back.
 
 mod dedup;
 mod log;
 mod room;
+mod undo;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use self::dedup::{Dedup, Sent};
+use self::dedup::Dedup;
 use self::room::Room;
-use super::{Answer, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Usage};
+use self::undo::note_state;
+use super::{
+    Answer, Change, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Sent, Usage,
+};
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
 use crate::wire::request::Since;
@@ -34,6 +39,8 @@ pub struct Partition {
     ids: IdSource,
     /// Where the next sweep goes on.
     sweep_from: usize,
+    /// What was changed since somebody asked; `None` if nobody does.
+    changes: Option<Vec<Change>>,
 }
 
 /// A user with a room or a connection.
@@ -84,6 +91,7 @@ impl Partition {
             retention: Retention::default(),
             ids: IdSource::default(),
             sweep_from: 0,
+            changes: None,
         }
     }
 
@@ -147,7 +155,13 @@ impl Partition {
                 self.settle(&room, outcome, now)
             }
             Op::Delete { room, user, message_id, any_author } => {
+                let before = self.carriers(&room, &message_id);
                 let outcome = self.with_member(&room, &user, |room| room.delete(&user, &message_id, any_author, now));
+                if outcome.feed.is_some() {
+                    let after = self.carriers(&room, &message_id);
+                    let room = room.clone();
+                    self.note(|| Change::Redacted { room, before, after });
+                }
                 self.settle(&room, outcome, now)
             }
             Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
@@ -219,7 +233,9 @@ impl Partition {
             user.rooms.retain(|room| *room != change.room);
             self.forget_user_without_anything(&change.user);
         }
-        Outcome { change: (!change.quiet).then_some(change), ..Outcome::default() }
+        // Who left is told now that it is known everywhere.
+        let answer = (!change.joined && !change.quiet).then_some(Answer::Left);
+        Outcome { answer, change: (!change.quiet).then_some(change), ..Outcome::default() }
     }
 
     fn join(&mut self, id: &RoomId, newcomer: Newcomer, now: Timestamp) -> Outcome {
@@ -253,7 +269,11 @@ impl Partition {
         self.open_room(id);
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return refused(JoinRefusal::Limit) };
         let limits = &self.limits;
-        let membership = room.add_member(user.clone());
+        let membership = room.add_member(user.clone(), now);
+        if let Some(changes) = &mut self.changes {
+            let after = room.member(&user);
+            changes.push(Change::Member { room: id.clone(), user: user.clone(), before: None, after });
+        }
         let event = (room.members() <= limits.member_events_max)
             .then(|| room.record(EventKind::MemberJoined { user: user.clone(), at: now }));
         // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
@@ -276,8 +296,11 @@ impl Partition {
     fn leave(&mut self, id: &RoomId, user: UserId, now: Timestamp) -> Outcome {
         let member_events_max = self.limits.member_events_max;
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return Answer::NotAMember.into() };
-        let members = room.members();
+        let (members, before) = (room.members(), room.member(&user));
         let Some(membership) = room.remove_member(&user) else { return Answer::NotAMember.into() };
+        if let Some(changes) = &mut self.changes {
+            changes.push(Change::Member { room: id.clone(), user: user.clone(), before, after: None });
+        }
         let event =
             (members <= member_events_max).then(|| room.record(EventKind::MemberLeft { user: user.clone(), at: now }));
         Outcome {
@@ -330,7 +353,9 @@ impl Partition {
         let receipt = Receipt { message_id, log: room.log_place(event.seq), sent_at: now, duplicate: false };
         let feed = room.feed(event);
         if let Some(sent) = sent {
-            self.dedup.remember(sent, receipt.clone(), now);
+            let expiry = self.dedup.remember(sent.clone(), receipt.clone(), now);
+            let receipt = receipt.clone();
+            self.note(|| Change::Sent { sent, receipt, expiry });
         }
         Outcome { answer: Some(Answer::Appended(receipt)), feed: Some(feed), ..Outcome::default() }
     }
@@ -350,11 +375,15 @@ impl Partition {
     fn settle(&mut self, id: &RoomId, outcome: Outcome, now: Timestamp) -> Outcome {
         let Some(key) = self.by_id.get(id).copied() else { return outcome };
         if let Some(room) = self.rooms.get_mut(key) {
-            if let Some(seq) = outcome.feed.as_ref().and_then(|feed| feed.event.seq) {
+            if let Some((event, seq)) = outcome.feed.as_ref().and_then(|feed| Some((&feed.event, feed.event.seq?))) {
                 self.retention.order.push_back(Place { room: key, serial: room.serial(), seq });
+                if let Some(changes) = &mut self.changes {
+                    changes.push(Change::Event { room: id.clone(), event: Arc::clone(event) });
+                }
             }
             room.trim(now);
             self.retention.account(room);
+            note_state(self.changes.as_mut(), room);
         }
         self.trim_total();
         outcome
@@ -370,6 +399,7 @@ impl Partition {
             if let Some(room) = self.rooms.get_mut(place.room).filter(|room| room.serial() == place.serial) {
                 room.drop_if_first(place.seq);
                 self.retention.account(room);
+                note_state(self.changes.as_mut(), room);
             }
         }
         // Rooms drop events by their own bounds too; once most of the order speaks of such, it is made anew.
@@ -391,9 +421,11 @@ impl Partition {
             let Some(room) = self.rooms.get_mut(key) else { continue };
             room.trim(now);
             self.retention.account(room);
+            note_state(self.changes.as_mut(), room);
             if room.is_void() {
                 let room = self.rooms.remove(key);
                 self.by_id.remove(room.id());
+                self.note(|| Change::Closed(room.id().clone()));
             }
         }
     }
