@@ -6,6 +6,7 @@
 
 mod dedup;
 mod log;
+mod retention;
 mod room;
 mod undo;
 
@@ -15,17 +16,14 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::dedup::Dedup;
+use self::retention::Retention;
 use self::room::Room;
-use self::undo::note_state;
 use super::{
     Answer, Change, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Sent, Usage,
 };
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
-use crate::message::{Event, EventKind, Message, Seq, Timestamp};
+use crate::message::{Event, EventKind, Message, Timestamp};
 use crate::wire::request::Since;
-
-/// Rooms that one sweep looks at, so that a sweep costs the same however many there are.
-const SWEEP_ROOMS_MAX: usize = 256;
 
 /// One shard's part of the store.
 pub struct Partition {
@@ -52,29 +50,11 @@ struct User {
     connections: u32,
 }
 
-/// What all logs of a partition cost together, and in which order their events came.
-#[derive(Default)]
-struct Retention {
-    events: usize,
-    bytes: usize,
-    /// Oldest first. Entries of events that are gone already are skipped.
-    order: std::collections::VecDeque<Place>,
-    /// Rooms made so far: a slot used again gets another serial.
-    serial: u64,
-}
-
 /// Who joins, what the connection has seen, and on which shard it becomes live.
 struct Newcomer {
     user: UserId,
     since: Option<Since>,
     live: Option<ShardId>,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    room: usize,
-    serial: u64,
-    seq: Seq,
 }
 
 impl Partition {
@@ -370,65 +350,6 @@ impl Partition {
         let key = self.rooms.insert(room);
         self.by_id.insert(id.clone(), key);
     }
-
-    /// Accounts for what an operation logged, and drops what is over the bounds.
-    fn settle(&mut self, id: &RoomId, outcome: Outcome, now: Timestamp) -> Outcome {
-        let Some(key) = self.by_id.get(id).copied() else { return outcome };
-        if let Some(room) = self.rooms.get_mut(key) {
-            if let Some((event, seq)) = outcome.feed.as_ref().and_then(|feed| Some((&feed.event, feed.event.seq?))) {
-                self.retention.order.push_back(Place { room: key, serial: room.serial(), seq });
-                if let Some(changes) = &mut self.changes {
-                    changes.push(Change::Event { room: id.clone(), event: Arc::clone(event) });
-                }
-            }
-            room.trim(now);
-            self.retention.account(room);
-            note_state(self.changes.as_mut(), room);
-        }
-        self.trim_total();
-        outcome
-    }
-
-    /// Drops the oldest events of all rooms until their total is within its bound.
-    fn trim_total(&mut self) {
-        let bytes_max = self.limits.total_bytes_max;
-        while bytes_max != 0
-            && self.retention.bytes > bytes_max
-            && let Some(place) = self.retention.order.pop_front()
-        {
-            if let Some(room) = self.rooms.get_mut(place.room).filter(|room| room.serial() == place.serial) {
-                room.drop_if_first(place.seq);
-                self.retention.account(room);
-                note_state(self.changes.as_mut(), room);
-            }
-        }
-        // Rooms drop events by their own bounds too; once most of the order speaks of such, it is made anew.
-        if self.retention.order.len() > 1024 + 2 * self.retention.events {
-            let rooms = &self.rooms;
-            self.retention.order.retain(|place| {
-                rooms.get(place.room).is_some_and(|room| room.serial() == place.serial && room.holds(place.seq))
-            });
-        }
-    }
-
-    /// Drops what grew too old in some of the rooms, and rooms that nothing is left of. To be called now and then.
-    pub fn sweep(&mut self, now: Timestamp) {
-        self.dedup.forget_old(now);
-        let end = self.sweep_from + SWEEP_ROOMS_MAX;
-        let keys = self.sweep_from..end;
-        self.sweep_from = if end < self.rooms.capacity() { end } else { 0 };
-        for key in keys {
-            let Some(room) = self.rooms.get_mut(key) else { continue };
-            room.trim(now);
-            self.retention.account(room);
-            note_state(self.changes.as_mut(), room);
-            if room.is_void() {
-                let room = self.rooms.remove(key);
-                self.by_id.remove(room.id());
-                self.note(|| Change::Closed(room.id().clone()));
-            }
-        }
-    }
 }
 
 /// Tells a user's owner that nobody joined after all.
@@ -439,15 +360,6 @@ fn unreserve(room: RoomId, user: UserId) -> Op {
 /// A room by its name. Free of `self`, so that its caller can still reach the partition's other parts.
 fn find<'a>(rooms: &'a mut slab::Slab<Room>, by_id: &HashMap<RoomId, usize>, id: &RoomId) -> Option<&'a mut Room> {
     by_id.get(id).and_then(|key| rooms.get_mut(*key))
-}
-
-impl Retention {
-    /// Takes over what a room's log gained and lost since the last time.
-    fn account(&mut self, room: &mut Room) {
-        let (before, after) = room.usage_change();
-        self.events = self.events - before.0 + after.0;
-        self.bytes = self.bytes - before.1 + after.1;
-    }
 }
 
 impl Room {

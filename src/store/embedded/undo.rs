@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::retention::Place;
 use super::room::Room;
-use super::{Partition, Place, find};
+use super::{Partition, find};
 use crate::ids::{MessageId, RoomId};
 use crate::message::{Event, Timestamp};
 use crate::store::{Change, Image, RoomImage};
