@@ -3,6 +3,7 @@
 mod keys;
 mod reload;
 mod settings;
+mod storage;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,6 +20,7 @@ use keys::{Keys, endpoint, issuer};
 pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
 use settings::{hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
+use storage::Storage;
 
 use crate::config::{Config, DevelopmentKeyError, Problem, development_key};
 use crate::ids::ShardId;
@@ -29,7 +31,7 @@ use crate::net::{
 use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::Shard;
-use crate::store::{Classes, Partition};
+use crate::store::{Classes, Image, Journal, Partition, StoreError};
 
 /// Threads for what is not a connection's: accepting, metrics.
 const CONTROL_THREADS: usize = 1;
@@ -90,6 +92,9 @@ pub enum StartError {
     /// Plugins cannot be loaded.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<LoadError>),
+    /// What was kept cannot be read, or nothing can be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The metrics' buckets are refused.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -106,6 +111,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     in_force: Mutex<InForce>,
     policies: Policies,
+    /// Ends when the last shard has.
+    writer: Option<JoinHandle<()>>,
     /// Dropped last: it serves the operator until everybody is gone.
     control: tokio::runtime::Runtime,
 }
@@ -150,9 +157,12 @@ impl Server {
         let (acceptor, sockets) = Acceptor::new(client_listener, config.limits.handshakes_max, shards);
         drop(entered);
 
-        let parts = ShardParts { config: &config, shards, mailboxes, auth, metrics: Arc::clone(&metrics) };
+        let Storage { images, journal, writer } =
+            Storage::open(&config, shards, mailboxes.clone(), (Arc::clone(&metrics), Arc::clone(&readiness)))?;
+        let parts = ShardParts { config: &config, shards, mailboxes, auth, journal, metrics: Arc::clone(&metrics) };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());
-        for (((shard, chain), sockets), mail) in (0..shards).map(ShardId).zip(chains).zip(sockets).zip(mail) {
+        let kept = chains.into_iter().zip(images);
+        for (((shard, (chain, image)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail) {
             let (reload, reloaded) = mpsc::channel(RELOADS_MAX);
             reloads.push(reload);
             let inbox = Inbox {
@@ -163,9 +173,11 @@ impl Server {
                 drain_max: Duration::from_millis(config.timing.drain_ms.saturating_add(config.timing.close_ms_max)),
                 clock: clock.clone(),
             };
-            threads.push(parts.spawn(shard, chain, inbox, Arc::clone(&gate))?);
+            threads.push(parts.spawn(shard, (chain, image), inbox, Arc::clone(&gate))?);
         }
 
+        // The shards have the only ways to the writer, so that it ends after them.
+        drop(parts);
         let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
@@ -174,7 +186,7 @@ impl Server {
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
         let in_force = Mutex::new(InForce { config, keys, reloads });
-        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, control })
+        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, writer, control })
     }
 
     /// Where clients connect.
@@ -204,6 +216,11 @@ impl Server {
                 Ok(Err(error)) => tracing::error!(%error, "a shard failed"),
                 Err(_) => tracing::error!("a shard panicked"),
             }
+        }
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
         }
         // A name that is being looked up cannot be called back, and nobody waits for it any more.
         self.control.shutdown_background();
@@ -320,6 +337,7 @@ struct ShardParts<'a> {
     shards: u16,
     mailboxes: Mailboxes,
     auth: Arc<Auth>,
+    journal: Option<Journal>,
     metrics: Arc<Metrics>,
 }
 
@@ -328,7 +346,7 @@ impl ShardParts<'_> {
     fn spawn(
         &self,
         shard: ShardId,
-        chain: Chain,
+        (chain, image): (Chain, Option<Image>),
         inbox: Inbox,
         gate: Arc<Gate>,
     ) -> io::Result<JoinHandle<io::Result<()>>> {
@@ -339,13 +357,19 @@ impl ShardParts<'_> {
             Arc::new(Classes::new(&self.config.store, &self.config.rooms)),
             store_limits(self.config, self.shards),
         );
+        let journal = self.journal.clone();
         let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
+            let store = match image {
+                Some(image) => store.restored(image),
+                None => store,
+            };
             let parts = relay::Parts {
                 shard,
                 settings: relay_settings,
                 hub,
                 store,
+                journal,
                 chain,
                 auth,
                 mailboxes,

@@ -1,17 +1,21 @@
 //! What is kept: rooms' logs, members, repeated sends, who is live where. And the seam between engines and the rest.
 //!
 //! The seam is a closed set of operations. An [`Op`] is submitted to its owner and answered *later*: at once by the
-//! engine in memory, after an fsync or a round trip by others. What an operation caused beside its [`Answer`] (an event
-//! for everyone who is live in the room, a change of someone's membership) comes with the same [`Outcome`], never
-//! before it is stored. The store knows nothing of connections, frames or plugins: whoever submits an operation
+//! engine in memory, after an fsync with a disk behind it, after a round trip by others. What an operation caused beside
+//! its [`Answer`] (an event for everyone who is live in the room, a change of someone's membership) comes with the same
+//! [`Outcome`], never before it is stored. The store knows nothing of connections, frames or plugins: whoever submits an operation
 //! remembers for whom.
 
+mod change;
 mod class;
+mod disk;
 mod embedded;
 
 use std::sync::Arc;
 
+pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
+pub use disk::{Batch, Disk, Done, Journal, News, StoreError};
 pub use embedded::Partition;
 
 use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
@@ -203,7 +207,8 @@ pub enum Op {
         /// Who.
         user: UserId,
     },
-    /// From a room's owner to a user's: a membership began or ended. Answered by nobody; causes a [`MembershipChange`].
+    /// From a room's owner to a user's: a membership began or ended. Causes a [`MembershipChange`]; brings whoever left
+    /// the answer to its `Leave`.
     Index(MembershipChange),
 }
 
@@ -246,6 +251,16 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Whether it is about what is kept of a room, rather than of a user.
+    pub fn is_of_room(&self) -> bool {
+        !matches!(
+            self,
+            Self::Reserve { .. } | Self::RoomsOf { .. } | Self::Arrive { .. } | Self::Depart { .. } | Self::Index(_)
+        )
+    }
+}
+
 /// Where a room stands.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -270,6 +285,8 @@ impl Head {
 pub struct Entry {
     /// Where the room stands. The connection is live for everything after.
     pub head: Head,
+    /// Whose, if the connection became live there.
+    pub user: Option<UserId>,
     /// Which of the room's memberships this is.
     pub membership: u64,
     /// The room, if the connection became live there and has to be detached some day.
@@ -362,6 +379,8 @@ pub enum Answer {
         /// The version it has.
         version: u64,
     },
+    /// It could not be stored, and nothing of it was done.
+    Unavailable,
 }
 
 /// An event for everyone who is live in its room.
@@ -388,6 +407,13 @@ pub struct Outcome {
     pub forward: Option<Op>,
     /// For every shard.
     pub change: Option<MembershipChange>,
+}
+
+impl Outcome {
+    /// Whether it led to nothing that anybody is told.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self { answer: None, feed: None, forward: None, change: None })
+    }
 }
 
 impl From<Answer> for Outcome {

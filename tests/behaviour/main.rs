@@ -13,6 +13,7 @@
 )]
 
 mod common;
+mod durable;
 
 mod admin;
 mod auth_plugins;
