@@ -124,6 +124,45 @@ describe('a network that breaks', options, () => {
     second.close();
   });
 
+  test('what comes both as a push and in an answer is given once', async () => {
+    const id = newRoom();
+    await alice.join(id);
+    await bob.join(id);
+    const texts = Array.from({ length: 100 }, (_, i) => `${i}`);
+    let isOver = false;
+    const said = Promise.all(texts.map((text) => alice.send(id, text))).finally(() => { isOver = true; });
+    // What is pushed while the question is on its way is in the answer too.
+    while (!isOver) await bob.join(id);
+    await said;
+    await says(bob, texts.at(-1));
+    assert.deepEqual(bob.texts(id), texts);
+  });
+
+  test('a device is given what it missed, without having kept anything', async (context) => {
+    const id = newRoom();
+    await alice.join(id);
+    const first = await open(server, 'dora', { deviceId: 'phone', autoAck: false });
+    await first.join(id);
+    if (first.session.queued === undefined) {
+      first.close();
+      return context.skip('this server has no offline queue');
+    }
+    await alice.send(id, 'seen');
+    const { seq } = await says(first, 'seen');
+    await first.ack(id, seq);
+    first.close();
+    await alice.send(id, 'missed one');
+    await alice.send(id, 'missed two');
+    const second = await open(server, 'dora', { deviceId: 'phone', autoAck: false });
+    const { queued } = await second.connect();
+    assert.ok(queued >= 2);
+    await says(second, 'missed two');
+    await alice.send(id, 'live');
+    await says(second, 'live');
+    assert.deepEqual(second.texts(id), ['missed one', 'missed two', 'live']);
+    second.close();
+  });
+
   test('requests wait for the connection', async () => {
     const id = newRoom();
     network.isUp = false;
@@ -149,7 +188,7 @@ describe('a network that breaks', options, () => {
 describe('rooms that cannot be resumed', options, () => {
   let server, network, alice, bob;
   before(async () => {
-    server = await startServer({ settings: { LIMITS__RECOVER_EVENTS_MAX: 5 } });
+    server = await startServer({ settings: { LIMITS__RECOVER_EVENTS_MAX: 5, LIMITS__REQUESTS_PER_SECOND_MAX: 100_000, LIMITS__REQUEST_BURST_MAX: 100_000 } });
     network = await startNetwork(server);
     alice = await open(server, 'alice');
     bob = await open(server, 'bob', { url: network.ws });
@@ -180,11 +219,35 @@ describe('rooms that cannot be resumed', options, () => {
     assert.deepEqual(bob.texts(id), ['seen', 'live again']);
     assert.equal(count(bob, 'room-reset'), 1);
   });
+
+  test('are read page by page, and what is said meanwhile comes after, once', async () => {
+    const id = newRoom();
+    await alice.join(id);
+    await bob.join(id);
+    network.isUp = false;
+    const gone = bob.once('disconnected');
+    network.cut();
+    await inTime(gone, 'the connection ends');
+    const said = [];
+    const say = (text) => { said.push(text); return alice.send(id, text); };
+    await Promise.all(Array.from({ length: 450 }, (_, i) => say(`missed ${i}`)));
+    network.isUp = true;
+    // Somebody goes on talking until the room was read.
+    let isRead = false;
+    const reset = until(bob, 'room-reset', ({ conversationId }) => conversationId === id).finally(() => { isRead = true; });
+    while (!isRead) await say(`meanwhile ${said.length}`);
+    await say('the end');
+    await says(bob, 'the end');
+    const { messages, hasMore } = await reset;
+    assert.equal(hasMore, false);
+    assert.ok(messages.length >= 450);
+    assert.deepEqual([...messages.map(({ content }) => content), ...bob.texts(id)], said);
+  });
 });
 
 describe('a server that restarts', options, () => {
-  test('is found again, its rooms are joined again, and what waited is sent', async () => {
-    const server = await startServer({ settings: { TIMING__DRAIN_MS: 500 } });
+  for (const durability of ['memory', 'disk']) test(`with its store ${durability === 'disk' ? 'on disk' : 'in memory'}, is found again, and what waited is sent`, async () => {
+    const server = await startServer({ settings: { TIMING__DRAIN_MS: 500, STORE__DURABILITY: durability } });
     const id = newRoom();
     const [alice, bob] = [await open(server, 'alice'), await open(server, 'bob')];
     try {
@@ -200,7 +263,7 @@ describe('a server that restarts', options, () => {
       await restarted;
       await waiting;
       // With a store in memory the room is another one now, which is told. With one on disk it is the same.
-      const isAnother = alice.session.server.durability === 'memory';
+      const isAnother = durability === 'memory';
       if (isAnother) for (const chat of [alice, bob]) await until(chat, 'room-reset', ({ conversationId }) => conversationId === id);
       await alice.send(id, 'newer');
       await says(bob, 'newer');
