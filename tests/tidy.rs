@@ -368,7 +368,7 @@ fn nothing_is_left_to_be_done_in_secret() {
 #[test]
 fn no_line_ends_in_white_space() {
     let mut faults = Vec::new();
-    let all = ["rs", "md", "toml", "wit", "html", "json", "ts", "mjs"].into_iter().flat_map(|ending| {
+    let all = ["rs", "md", "toml", "wit", "html", "json", "ts", "mts", "mjs"].into_iter().flat_map(|ending| {
         ["src", "tests", "plugins", "wit", "clients"].into_iter().flat_map(move |directory| files(directory, ending))
     });
     for (path, text) in all {

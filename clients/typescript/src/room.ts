@@ -1,12 +1,12 @@
 // One room, so that its name need not be said again and again.
 
 import type { Stentor, SendOptions } from "./client.js";
-import type { Events } from "./events.js";
+import type { CustomEvent, Events } from "./events.js";
 import type { Listener } from "./emitter.js";
 import type { DeletedReply, EditedReply, HistoryReply, MessageAckReply, MessageStatusReply, RoomJoinedReply } from "./protocol.js";
 
-/** Events that belong to a room. */
-export type RoomEvent = { [E in keyof Events]: Events[E] extends { readonly conversationId: string } ? E : never }[keyof Events];
+/** Events that belong to a room; those of plugins do if their data have a `conversationId`. */
+export type RoomEvent = CustomEvent | { [E in keyof Events]: Events[E] extends { readonly conversationId: string } ? E : never }[keyof Events];
 
 export class Room {
   readonly id: string;
@@ -20,7 +20,7 @@ export class Room {
   /** Listens to what happens in this room. Returns the function that ends it. */
   on<E extends RoomEvent>(event: E, listener: Listener<Events[E]>): () => void {
     return this.#chat.on(event, (data) => {
-      if ((data as { conversationId?: string }).conversationId === this.id) listener(data);
+      if ((data as { conversationId?: string } | null)?.conversationId === this.id) listener(data);
     });
   }
 

@@ -20,6 +20,13 @@ function moduleOf(codes, around) {
   return [...lines, around.replace(imports, ''), ...codes.map((code) => code.replace(imports, ''))].join('\n');
 }
 
+/** Fails with what the compiler says of a file that uses the package. */
+async function compile(file) {
+  const settings = ['--noEmit', '--strict', '--noUncheckedIndexedAccess', '--target', 'es2022', '--module', 'nodenext'];
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  await promisify(execFile)(process.execPath, [compiler, ...settings, file], { cwd: root, timeout: 60_000 }).catch(({ stdout }) => assert.fail(stdout));
+}
+
 describe('the README', options, () => {
   let server, directory;
   before(async () => {
@@ -52,12 +59,13 @@ describe('the README', options, () => {
     assert.ok(lines.some((line) => line.startsWith('over (1000')), stdout);
   });
 
+  test('what the types allow and what they do not', async () => {
+    await compile(join(root, 'test/types.mts'));
+  });
+
   test('all its examples have the right types', async () => {
     const around = ['declare const fetchToken: () => Promise<string>;', 'declare const input: HTMLInputElement;'].join('\n');
     await writeFile(join(directory, 'examples.mts'), moduleOf((await blocks()).map(({ code }) => code), around));
-    const settings = ['--noEmit', '--strict', '--noUncheckedIndexedAccess', '--target', 'es2022', '--module', 'nodenext'];
-    const compiler = join(root, 'node_modules/typescript/bin/tsc');
-    await promisify(execFile)(process.execPath, [compiler, ...settings, join(directory, 'examples.mts')], { timeout: 60_000 })
-      .catch(({ stdout }) => assert.fail(stdout));
+    await compile(join(directory, 'examples.mts'));
   });
 });
