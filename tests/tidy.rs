@@ -98,7 +98,9 @@ fn files(directory: &str, ending: &str) -> Vec<(String, String)> {
             if path.is_dir() {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 // What tools put there is not ours.
-                if !name.starts_with('.') && !["target", "node_modules", "dist", "python-env", "__pycache__"].contains(&name) {
+                if !name.starts_with('.')
+                    && !["target", "node_modules", "dist", "python-env", "__pycache__"].contains(&name)
+                {
                     walk(&path, found);
                 }
             } else {
