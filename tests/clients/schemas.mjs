@@ -20,7 +20,8 @@ function closed(schema) {
 }
 
 const ajv = new Ajv2020({ strict: true, strictRequired: false, allErrors: false });
-for (const name of ['common.json', 'requests.json', 'replies.json', 'pushes.json']) ajv.addSchema(closed(read(name)), name);
+for (const name of ['common.json', 'requests.json', 'replies.json', 'pushes.json'])
+  ajv.addSchema(closed(read(name)), name);
 const frames = closed(read('frames.json'));
 ajv.addSchema(frames, 'frames.json');
 const table = read('events.json');
@@ -28,20 +29,35 @@ const table = read('events.json');
 const compiled = new Map();
 function validator(definition) {
   if (!compiled.has(definition)) {
-    compiled.set(definition, definition in frames.$defs && ajv.getSchema(`frames.json#/$defs/${encodeURIComponent(definition)}`));
+    compiled.set(
+      definition,
+      definition in frames.$defs && ajv.getSchema(`frames.json#/$defs/${encodeURIComponent(definition)}`),
+    );
   }
   return compiled.get(definition);
 }
 
 /** Names in which a dialect or an alias differs, and the event that they are. */
-const pushes = new Map(Object.entries(table.pushes).flatMap(([event, { conversation = [] }]) => [event, ...conversation].map((name) => [name, event])));
-const requests = new Map(Object.entries(table.requests).flatMap(([event, { aliases = [] }]) => [event, ...aliases].map((name) => [name, event])));
+const pushes = new Map(
+  Object.entries(table.pushes).flatMap(([event, { conversation = [] }]) =>
+    [event, ...conversation].map((name) => [name, event]),
+  ),
+);
+const requests = new Map(
+  Object.entries(table.requests).flatMap(([event, { aliases = [] }]) =>
+    [event, ...aliases].map((name) => [name, event]),
+  ),
+);
 for (const name of ['user-online', 'user-offline']) requests.set(name, 'user-online');
 
 /** Refusals of requests that are not what the schemas say. */
 const INVALID = new Set(['INVALID_FRAME', 'INVALID_PAYLOAD', 'UNKNOWN_EVENT', 'NOT_AUTHENTICATED']);
 
-const why = (validate) => validate.errors.slice(0, 3).map(({ instancePath, message, params }) => `${instancePath} ${message} ${JSON.stringify(params)}`).join('; ');
+const why = (validate) =>
+  validate.errors
+    .slice(0, 3)
+    .map(({ instancePath, message, params }) => `${instancePath} ${message} ${JSON.stringify(params)}`)
+    .join('; ');
 
 /** What is wrong with a frame that the server sent, or nothing. */
 export function faultOfServer(frame) {
@@ -78,7 +94,11 @@ export class Watch {
 
   sent(text) {
     let frame;
-    try { frame = JSON.parse(text); } catch { return; }
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
     const fault = faultOfRequest(frame);
     if (fault && frame?.id !== undefined) this.#faults.set(frame.id, fault);
   }

@@ -8,8 +8,18 @@ import type { CustomEvent, Events } from "./events.js";
 import type { Heartbeat, SocketConstructor } from "./link.js";
 import { Outbox } from "./outbox.js";
 import type {
-  AuthSuccessReply, DeletedReply, EditedReply, HistoryReply, MessageAckReply, MessageStatusReply, Presence, Requests,
-  RoomJoinedReply, SendRequest, Since, Status,
+  AuthSuccessReply,
+  DeletedReply,
+  EditedReply,
+  HistoryReply,
+  MessageAckReply,
+  MessageStatusReply,
+  Presence,
+  Requests,
+  RoomJoinedReply,
+  SendRequest,
+  Since,
+  Status,
 } from "./protocol.js";
 import { Room } from "./room.js";
 import { randomName, socketOfPlatform, whenOnline } from "./socket.js";
@@ -73,34 +83,46 @@ export class Stentor {
     this.#options = options;
     this.#timeoutMs = timeoutMs;
     if (options.presence) this.#presence = { status: options.presence };
-    this.#connection = new Connection({
-      url, token,
-      socket: options.WebSocket ?? socketOfPlatform(),
-      backoff: new Backoff(backoff),
-      heartbeat: { afterMs: heartbeat.afterMs ?? 25_000, timeoutMs: heartbeat.timeoutMs ?? 10_000 },
-      connectTimeoutMs: timeoutMs,
-    }, {
-      auth: () => this.#auth(),
-      welcomed: (session) => this.#welcomed(session),
-      push: (event, data) => this.#timeline.push(event, data),
-      ended: (how) => {
-        this.#typing.clear();
-        if (how.retryInMs === undefined) {
-          this.#outbox.fail(new StentorError("CLOSED", `not sent: ${how.code} ${how.reason}`, { cause: how.error }));
-          this.#stopWatchingNetwork?.();
-          this.#stopWatchingNetwork = undefined;
-        }
-        this.#events.emit(how.retryInMs === undefined ? "closed" : "disconnected", how);
+    this.#connection = new Connection(
+      {
+        url,
+        token,
+        socket: options.WebSocket ?? socketOfPlatform(),
+        backoff: new Backoff(backoff),
+        heartbeat: { afterMs: heartbeat.afterMs ?? 25_000, timeoutMs: heartbeat.timeoutMs ?? 10_000 },
+        connectTimeoutMs: timeoutMs,
       },
-      trouble: (error) => this.#events.emit("trouble", error),
-    });
-    this.#timeline = new Timeline({
-      ask: (event, data, asking) => this.#connection.request(event, data, { timeoutMs, ...asking }),
-      emit: (event, data) => this.#events.emit(event as keyof Events, data as never),
-      ready: () => this.#outbox.pump(),
-    }, resetMessagesMax, options.seen);
+      {
+        auth: () => this.#auth(),
+        welcomed: (session) => this.#welcomed(session),
+        push: (event, data) => this.#timeline.push(event, data),
+        ended: (how) => {
+          this.#typing.clear();
+          if (how.retryInMs === undefined) {
+            this.#outbox.fail(new StentorError("CLOSED", `not sent: ${how.code} ${how.reason}`, { cause: how.error }));
+            this.#stopWatchingNetwork?.();
+            this.#stopWatchingNetwork = undefined;
+          }
+          this.#events.emit(how.retryInMs === undefined ? "closed" : "disconnected", how);
+        },
+        trouble: (error) => this.#events.emit("trouble", error),
+      },
+    );
+    this.#timeline = new Timeline(
+      {
+        ask: (event, data, asking) => this.#connection.request(event, data, { timeoutMs, ...asking }),
+        emit: (event, data) => this.#events.emit(event as keyof Events, data as never),
+        ready: () => this.#outbox.pump(),
+      },
+      resetMessagesMax,
+      options.seen,
+    );
     const limits = { messagesMax: outbox.messagesMax ?? 1_000, bytesMax: outbox.bytesMax ?? 4 * 1024 * 1024 };
-    this.#outbox = new Outbox(limits, (data) => this.#transmit(data), (room) => this.state === "connected" && this.#timeline.isReady(room));
+    this.#outbox = new Outbox(
+      limits,
+      (data) => this.#transmit(data),
+      (room) => this.state === "connected" && this.#timeline.isReady(room),
+    );
   }
 
   get state(): State {
@@ -145,7 +167,10 @@ export class Stentor {
   /** The next event of that name. */
   once<E extends keyof Events>(event: E): Promise<Events[E]> {
     return new Promise((resolve) => {
-      const end = this.on(event, (data) => { end(); resolve(data); });
+      const end = this.on(event, (data) => {
+        end();
+        resolve(data);
+      });
     });
   }
 
@@ -166,21 +191,39 @@ export class Stentor {
   }
 
   /**
-   * Sends a message. Without a connection it waits for one; however often the connection breaks, it is in the room once.
+   * Sends a message. Without a connection it waits for one; however often that breaks, it is in the room once.
    * Fails if the server refuses it, if too much is waiting, or if this client is closed.
    */
-  send(room: string, content: unknown, { type, replyTo, tempId = randomName(), noEcho }: SendOptions = {}): Promise<MessageAckReply> {
+  send(
+    room: string,
+    content: unknown,
+    { type, replyTo, tempId = randomName(), noEcho }: SendOptions = {},
+  ): Promise<MessageAckReply> {
     if (this.state === "closed") return Promise.reject(new StentorError("CLOSED", "this client is closed"));
     this.#begin();
     this.#typing.stop(room);
     return this.#outbox.add({
-      conversationId: room, tempId, content,
-      ...(type !== undefined && { type }), ...(replyTo !== undefined && { replyTo }), ...(noEcho && { noEcho }),
+      conversationId: room,
+      tempId,
+      content,
+      ...(type !== undefined && { type }),
+      ...(replyTo !== undefined && { replyTo }),
+      ...(noEcho && { noEcho }),
     });
   }
 
-  edit(room: string, messageId: string, content: unknown, { ifVersion }: { readonly ifVersion?: number } = {}): Promise<EditedReply> {
-    return this.#ask("edit-message", { conversationId: room, messageId, content, ...(ifVersion !== undefined && { ifVersion }) });
+  edit(
+    room: string,
+    messageId: string,
+    content: unknown,
+    { ifVersion }: { readonly ifVersion?: number } = {},
+  ): Promise<EditedReply> {
+    return this.#ask("edit-message", {
+      conversationId: room,
+      messageId,
+      content,
+      ...(ifVersion !== undefined && { ifVersion }),
+    });
   }
 
   delete(room: string, messageId: string): Promise<DeletedReply> {
@@ -188,7 +231,10 @@ export class Stentor {
   }
 
   /** A page of messages in their present state: the newest, or those before or after a `seq`. */
-  history(room: string, page: { readonly before?: number; readonly after?: number; readonly limit?: number } = {}): Promise<HistoryReply> {
+  history(
+    room: string,
+    page: { readonly before?: number; readonly after?: number; readonly limit?: number } = {},
+  ): Promise<HistoryReply> {
     return this.#askAgain("history", { conversationId: room, ...page });
   }
 
@@ -202,7 +248,8 @@ export class Stentor {
 
   /** Says that you are writing. Call it with every key: it is told at most once in three seconds. */
   typing(room: string): void {
-    if (this.state === "connected" && this.#typing.start(room, Date.now())) this.#connection.tell("typing-start", { conversationId: room });
+    if (this.state === "connected" && this.#typing.start(room, Date.now()))
+      this.#connection.tell("typing-start", { conversationId: room });
   }
 
   stopTyping(room: string): void {
@@ -220,8 +267,16 @@ export class Stentor {
   }
 
   /** Who has a message, and who has seen it; `after` a user for the next page. */
-  messageStatus(room: string, messageId: string, { after }: { readonly after?: string } = {}): Promise<MessageStatusReply> {
-    return this.#askAgain("get-message-status", { conversationId: room, messageId, ...(after !== undefined && { after }) });
+  messageStatus(
+    room: string,
+    messageId: string,
+    { after }: { readonly after?: string } = {},
+  ): Promise<MessageStatusReply> {
+    return this.#askAgain("get-message-status", {
+      conversationId: room,
+      messageId,
+      ...(after !== undefined && { after }),
+    });
   }
 
   /** Says how available you are, now and with every later connection. */
@@ -253,15 +308,20 @@ export class Stentor {
 
   /** Connects, unless it was done before or was ended. */
   #begin(): void {
-    if (this.state === "idle") this.connect().catch(() => { /* whoever waits is told, and `closed` tells the others */ });
+    if (this.state === "idle")
+      this.connect().catch(() => {
+        /* whoever waits is told, and `closed` tells the others */
+      });
   }
 
   #auth() {
     const { deviceId, autoAck } = this.#options;
     this.#said = this.#timeline.since();
     return {
-      batch: true, since: this.#said,
-      ...(deviceId !== undefined && { deviceId }), ...(autoAck !== undefined && { autoAck }),
+      batch: true,
+      since: this.#said,
+      ...(deviceId !== undefined && { deviceId }),
+      ...(autoAck !== undefined && { autoAck }),
       ...(this.#presence && { presence: this.#presence.status }),
     };
   }
@@ -269,24 +329,35 @@ export class Stentor {
   #welcomed(session: AuthSuccessReply): void {
     this.#timeline.welcomed(session, this.#said);
     this.#events.emit("connected", session);
-    const quietly = (error: unknown) => { if (error instanceof StentorError && error.code !== "DISCONNECTED") this.#events.emit("trouble", error); };
+    const quietly = (error: unknown) => {
+      if (error instanceof StentorError && error.code !== "DISCONNECTED") this.#events.emit("trouble", error);
+    };
     if (this.#presence?.text !== undefined) this.#ask("presence-update", this.#presence).catch(quietly);
     for (const userIds of this.#watched.pages()) this.#ask("subscribe-presence", { userIds }).catch(quietly);
     this.#outbox.pump();
   }
 
   async #transmit(data: SendRequest): Promise<MessageAckReply> {
-    const apply = (ack: unknown) => { if (data.noEcho) this.#timeline.sent(ack as MessageAckReply); };
-    return await this.#connection.request("send-message", data, { timeoutMs: this.#timeoutMs, apply }) as MessageAckReply;
+    const apply = (ack: unknown) => {
+      if (data.noEcho) this.#timeline.sent(ack as MessageAckReply);
+    };
+    return (await this.#connection.request("send-message", data, {
+      timeoutMs: this.#timeoutMs,
+      apply,
+    })) as MessageAckReply;
   }
 
   async #acknowledge(event: "ack" | "mark-read", room: string, upTo = this.#timeline.cursor(room)?.seq): Promise<void> {
     if (upTo !== undefined) await this.#askAgain(event, { conversationId: room, upTo });
   }
 
-  async #ask<E extends keyof Requests>(event: E, data: Requests[E]["data"], again = false): Promise<Requests[E]["reply"]> {
+  async #ask<E extends keyof Requests>(
+    event: E,
+    data: Requests[E]["data"],
+    again = false,
+  ): Promise<Requests[E]["reply"]> {
     this.#begin();
-    return await this.#connection.request(event, data, { timeoutMs: this.#timeoutMs, again }) as Requests[E]["reply"];
+    return (await this.#connection.request(event, data, { timeoutMs: this.#timeoutMs, again })) as Requests[E]["reply"];
   }
 
   /** Asks what does no harm if asked twice. */

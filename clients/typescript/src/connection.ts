@@ -60,7 +60,12 @@ const REFRESH_PAUSE_MS = 5_000;
 const CLOSED_BY_USER = 1000;
 
 /** Refusals of `auth` that the server ends the connection for, so that its close code says what to do. */
-const ENDS_CONNECTION: ReadonlySet<string> = new Set(["AUTH_FAILED", "TOKEN_EXPIRED", "AUTH_TIMEOUT", "LIMIT_EXCEEDED"]);
+const ENDS_CONNECTION: ReadonlySet<string> = new Set([
+  "AUTH_FAILED",
+  "TOKEN_EXPIRED",
+  "AUTH_TIMEOUT",
+  "LIMIT_EXCEEDED",
+]);
 
 export class Connection {
   #state: State = "idle";
@@ -115,12 +120,19 @@ export class Connection {
     if (this.#state === "idle") this.#open();
     const deadline = Date.now() + options.timeoutMs;
     for (;;) {
-      const link = this.#state === "connected" && this.#link ? this.#link : await this.#ready(event, deadline - Date.now());
+      const link =
+        this.#state === "connected" && this.#link ? this.#link : await this.#ready(event, deadline - Date.now());
       const left = Math.max(1, deadline - Date.now());
       try {
         return await this.#requests.open(event, left, (id) => link.send(event, data, id), options.apply);
       } catch (error) {
-        if (!(options.again && error instanceof StentorError && error.code === "DISCONNECTED" && this.#state !== "closed")) throw error;
+        if (!(
+          options.again &&
+          error instanceof StentorError &&
+          error.code === "DISCONNECTED" &&
+          this.#state !== "closed"
+        ))
+          throw error;
       }
     }
   }
@@ -140,14 +152,25 @@ export class Connection {
     if (this.#state === "connected" && this.#link) return Promise.resolve(this.#link);
     if (this.#state === "closed") return Promise.reject(new StentorError("CLOSED", "this client is closed"));
     if (this.#waiters.size >= WAITERS_MAX) {
-      return Promise.reject(new StentorError("QUEUE_FULL", `${WAITERS_MAX} requests wait for a connection already`, { retryable: true }));
+      return Promise.reject(
+        new StentorError("QUEUE_FULL", `${WAITERS_MAX} requests wait for a connection already`, { retryable: true }),
+      );
     }
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
-        resolve: (link) => { this.#waiters.delete(waiter); clearTimeout(timer); resolve(link); },
-        reject: (error) => { this.#waiters.delete(waiter); clearTimeout(timer); reject(error); },
+        resolve: (link) => {
+          this.#waiters.delete(waiter);
+          clearTimeout(timer);
+          resolve(link);
+        },
+        reject: (error) => {
+          this.#waiters.delete(waiter);
+          clearTimeout(timer);
+          reject(error);
+        },
       };
-      const late = () => waiter.reject(new StentorError("TIMEOUT", `no connection to send ${event} on`, { retryable: true }));
+      const late = () =>
+        waiter.reject(new StentorError("TIMEOUT", `no connection to send ${event} on`, { retryable: true }));
       const timer = withinMs === undefined ? undefined : setTimeout(late, withinMs);
       this.#waiters.add(waiter);
     });
@@ -190,12 +213,14 @@ export class Connection {
   #authenticate(link: Link, token: string): void {
     const data = { ...this.#handlers.auth(), token };
     const welcome = (session: unknown) => this.#welcome(link, session as AuthSuccessReply);
-    this.#requests.open("auth", this.#options.connectTimeoutMs, (id) => link.send("auth", data, id), welcome).catch((error: StentorError) => {
-      if (this.#link !== link) return;
-      this.#refusal = error;
-      if (ENDS_CONNECTION.has(error.code)) return;
-      link.abandon(error.retryable ? 4100 : 4000, error.message);
-    });
+    this.#requests
+      .open("auth", this.#options.connectTimeoutMs, (id) => link.send("auth", data, id), welcome)
+      .catch((error: StentorError) => {
+        if (this.#link !== link) return;
+        this.#refusal = error;
+        if (ENDS_CONNECTION.has(error.code)) return;
+        link.abandon(error.retryable ? 4100 : 4000, error.message);
+      });
   }
 
   #welcome(link: Link, session: AuthSuccessReply): void {
@@ -226,7 +251,7 @@ export class Connection {
     this.#handlers.push(event, data);
   }
 
-  /** Brings a fresh token on the open connection. Should that fail, the connection lives on until the old one expires. */
+  /** Brings a fresh token on the open connection. Should that fail, it lives on until the old one expires. */
   #refreshSoon({ expiresAt }: TokenExpiringPush): void {
     const { token, connectTimeoutMs } = this.#options;
     const waitMs = this.#refreshedAt + REFRESH_PAUSE_MS - Date.now();
@@ -237,7 +262,11 @@ export class Connection {
       try {
         const fresh = await tokenFrom(token);
         if (attempt !== this.#attempt || this.#state !== "connected") return;
-        this.#session = await this.request("auth", { token: fresh }, { timeoutMs: connectTimeoutMs }) as AuthSuccessReply;
+        this.#session = (await this.request(
+          "auth",
+          { token: fresh },
+          { timeoutMs: connectTimeoutMs },
+        )) as AuthSuccessReply;
       } catch (error) {
         if (attempt === this.#attempt) this.#handlers.trouble(error as StentorError);
       }
@@ -266,7 +295,9 @@ export class Connection {
     this.#welcomedAt = undefined;
     this.#state = "waiting";
     this.#timer = setTimeout(() => this.#open(), retryInMs);
-    this.#requests.fail(new StentorError("DISCONNECTED", `the connection ended: ${code} ${reason}`, { retryable: true }));
+    this.#requests.fail(
+      new StentorError("DISCONNECTED", `the connection ended: ${code} ${reason}`, { retryable: true }),
+    );
     this.#handlers.ended({ code, reason, retryInMs, ...error });
   }
 

@@ -37,7 +37,7 @@ export class Cursors {
     return [...this.#cursors.keys()];
   }
 
-  /** The order within a log has no holes, so one number for each room tells what is new, what is old and what is missing. */
+  /** The order within a log has no holes, so one number for each room tells what is new, old, or missing. */
   judge({ conversationId, epoch, seq }: Logged): Verdict {
     const cursor = this.#cursors.get(conversationId);
     if (epoch === undefined || seq === undefined || cursor === undefined) return "fresh";

@@ -25,7 +25,9 @@ export class Emitter<Events> {
         (listener as Listener<Events[E]>)(data);
       } catch (error) {
         // It is reported as any uncaught error is, only not from here.
-        queueMicrotask(() => { throw error; });
+        queueMicrotask(() => {
+          throw error;
+        });
       }
     }
   }

@@ -23,7 +23,11 @@ export class StentorError extends Error {
   readonly event?: string;
   readonly details?: unknown;
 
-  constructor(code: ErrorCode | ClientErrorCode, message: string, more: Partial<Omit<ErrorReply, "code" | "message">> & ErrorOptions = {}) {
+  constructor(
+    code: ErrorCode | ClientErrorCode,
+    message: string,
+    more: Partial<Omit<ErrorReply, "code" | "message">> & ErrorOptions = {},
+  ) {
     super(message, more.cause === undefined ? undefined : { cause: more.cause });
     this.code = code;
     this.retryable = more.retryable ?? false;

@@ -17,7 +17,7 @@ interface OwnEvents {
   readonly connected: AuthSuccessReply;
   /** A connection ended. It comes back by itself. */
   readonly disconnected: Ended;
-  /** It is over, until `connect` is called: the server does not want this client back as it is, or `close` was called. */
+  /** It is over, until `connect` is called: the server does not want this client back, or `close` was called. */
   readonly closed: Ended;
   /** A room could not be resumed. This is what is in it now: replace what you show. */
   readonly "room-reset": RoomReset;

@@ -59,7 +59,10 @@ export class Link {
     const text = JSON.stringify({ event, id, data });
     // The server ends a connection over a frame that is too long, so it is refused here.
     if (text.length > this.frameBytesMax || new TextEncoder().encode(text).length > this.frameBytesMax) {
-      throw new StentorError("PAYLOAD_TOO_LARGE", `${event} is longer than the ${this.frameBytesMax} bytes that the server takes`);
+      throw new StentorError(
+        "PAYLOAD_TOO_LARGE",
+        `${event} is longer than the ${this.frameBytesMax} bytes that the server takes`,
+      );
     }
     try {
       this.#socket.send(text);
@@ -90,18 +93,21 @@ export class Link {
   /** Looks after a while whether anything came. Pings of the server do not count: no browser shows them to a page. */
   #listen(asked: boolean): void {
     this.#heard = false;
-    this.#timer = setTimeout(() => {
-      if (this.#heard) this.#listen(false);
-      else if (asked) this.abandon(4201, "no sign of life from the server");
-      else {
-        this.#listen(true);
-        try {
-          this.send("heartbeat", undefined);
-        } catch {
-          // A socket that is closing says so itself, or is found silent.
+    this.#timer = setTimeout(
+      () => {
+        if (this.#heard) this.#listen(false);
+        else if (asked) this.abandon(4201, "no sign of life from the server");
+        else {
+          this.#listen(true);
+          try {
+            this.send("heartbeat", undefined);
+          } catch {
+            // A socket that is closing says so itself, or is found silent.
+          }
         }
-      }
-    }, asked ? this.#heartbeat.timeoutMs : this.#heartbeat.afterMs);
+      },
+      asked ? this.#heartbeat.timeoutMs : this.#heartbeat.afterMs,
+    );
   }
 
   #end(code: number, reason: string): void {

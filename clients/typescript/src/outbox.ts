@@ -22,7 +22,7 @@ export interface OutboxLimits {
   readonly bytesMax: number;
 }
 
-/** Rooms in which a message is under way at the same time: a queue that is sent in one go would be refused for its rate. */
+/** Rooms in which a message is under way at the same time: a queue sent in one go would be refused for its rate. */
 const UNDER_WAY_MAX = 8;
 
 /** How long to wait after the first refusal that does not say when to try again; twice as long after the next. */
@@ -41,7 +41,11 @@ export class Outbox {
   #pause: ReturnType<typeof setTimeout> | undefined;
 
   /** `transmit` sends once; `mayGo` says whether a room's messages can be sent now. */
-  constructor(limits: OutboxLimits, transmit: (data: SendRequest) => Promise<MessageAckReply>, mayGo: (room: string) => boolean) {
+  constructor(
+    limits: OutboxLimits,
+    transmit: (data: SendRequest) => Promise<MessageAckReply>,
+    mayGo: (room: string) => boolean,
+  ) {
     this.#limits = limits;
     this.#transmit = transmit;
     this.#mayGo = mayGo;

@@ -19,7 +19,12 @@ export class Requests {
   #next = 1;
 
   /** A promise of the answer to the request that is sent under the id given to `send`. */
-  open(event: string, timeoutMs: number, send: (id: number) => void, apply?: (data: unknown) => void): Promise<unknown> {
+  open(
+    event: string,
+    timeoutMs: number,
+    send: (id: number) => void,
+    apply?: (data: unknown) => void,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= WAITING_MAX) {
         reject(new StentorError("QUEUE_FULL", `${WAITING_MAX} requests are waiting already`, { retryable: true }));

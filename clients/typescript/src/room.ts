@@ -3,10 +3,19 @@
 import type { Stentor, SendOptions } from "./client.js";
 import type { CustomEvent, Events } from "./events.js";
 import type { Listener } from "./emitter.js";
-import type { DeletedReply, EditedReply, HistoryReply, MessageAckReply, MessageStatusReply, RoomJoinedReply } from "./protocol.js";
+import type {
+  DeletedReply,
+  EditedReply,
+  HistoryReply,
+  MessageAckReply,
+  MessageStatusReply,
+  RoomJoinedReply,
+} from "./protocol.js";
 
 /** Events that belong to a room; those of plugins do if their data have a `conversationId`. */
-export type RoomEvent = CustomEvent | { [E in keyof Events]: Events[E] extends { readonly conversationId: string } ? E : never }[keyof Events];
+export type RoomEvent =
+  | CustomEvent
+  | { [E in keyof Events]: Events[E] extends { readonly conversationId: string } ? E : never }[keyof Events];
 
 export class Room {
   readonly id: string;
@@ -44,7 +53,11 @@ export class Room {
     return this.#chat.delete(this.id, messageId);
   }
 
-  history(page?: { readonly before?: number; readonly after?: number; readonly limit?: number }): Promise<HistoryReply> {
+  history(page?: {
+    readonly before?: number;
+    readonly after?: number;
+    readonly limit?: number;
+  }): Promise<HistoryReply> {
     return this.#chat.history(this.id, page);
   }
 

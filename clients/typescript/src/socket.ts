@@ -4,7 +4,8 @@ import type { SocketConstructor } from "./link.js";
 
 export function socketOfPlatform(): SocketConstructor {
   const { WebSocket } = globalThis as { WebSocket?: SocketConstructor };
-  if (!WebSocket) throw new TypeError("there is no WebSocket here: give one as `WebSocket`, for example that of the package ws");
+  if (!WebSocket)
+    throw new TypeError("there is no WebSocket here: give one as `WebSocket`, for example that of the package ws");
   return WebSocket;
 }
 

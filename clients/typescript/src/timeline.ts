@@ -166,18 +166,20 @@ export class Timeline {
     this.#heads = [];
   }
 
-  /** Asks for a room by itself, once at a time. Of one that `mustReset`, something is missing even if nothing was seen. */
+  /** Asks for a room by itself, once at a time. One that `mustReset` lacks something even if nothing was seen. */
   #resume(room: string, mustReset = false): void {
     if (this.#resuming.has(room)) return;
-    const resuming = this.#patiently(room, mustReset).catch((error: unknown) => {
-      // Without a connection there is nothing to do: the next one will say `since`.
-      if (!(error instanceof StentorError) || error.code === "DISCONNECTED" || error.code === "CLOSED") return;
-      if (error.retryable) this.#handlers.emit("trouble", error);
-      else this.#lost(room, error.reason ?? error.code);
-    }).finally(() => {
-      this.#resuming.delete(room);
-      this.#enter(room);
-    });
+    const resuming = this.#patiently(room, mustReset)
+      .catch((error: unknown) => {
+        // Without a connection there is nothing to do: the next one will say `since`.
+        if (!(error instanceof StentorError) || error.code === "DISCONNECTED" || error.code === "CLOSED") return;
+        if (error.retryable) this.#handlers.emit("trouble", error);
+        else this.#lost(room, error.reason ?? error.code);
+      })
+      .finally(() => {
+        this.#resuming.delete(room);
+        this.#enter(room);
+      });
     this.#resuming.set(room, resuming);
   }
 
@@ -205,7 +207,11 @@ export class Timeline {
       if (isLost) this.#held.set(room, []);
       else this.#arrive(reply);
     };
-    const reply = await this.#handlers.ask("join-room", { conversationId: room, ...(since && { since }) }, { apply, again }) as RoomJoinedReply;
+    const reply = (await this.#handlers.ask(
+      "join-room",
+      { conversationId: room, ...(since && { since }) },
+      { apply, again },
+    )) as RoomJoinedReply;
     if (isLost) await this.#reset(room, since, reply);
     return reply;
   }
@@ -227,7 +233,12 @@ export class Timeline {
       const held = this.#held.get(room);
       this.#held.delete(room);
       this.#cursors.set(room, { epoch: epoch as string, seq: seq ?? 0 });
-      this.#handlers.emit("room-reset", { conversationId: room, epoch: epoch as string, messages, hasMore } satisfies RoomReset);
+      this.#handlers.emit("room-reset", {
+        conversationId: room,
+        epoch: epoch as string,
+        messages,
+        hasMore,
+      } satisfies RoomReset);
       const read = new Set(messages.map(({ messageId }) => messageId));
       for (const { event, data } of held ?? []) {
         // What came after the answer to the join may be on the page already.
@@ -241,11 +252,19 @@ export class Timeline {
     }
   }
 
-  async #read(room: string, since: Since | undefined, epoch: string): Promise<{ messages: HistoryReply["messages"]; hasMore: boolean }> {
+  async #read(
+    room: string,
+    since: Since | undefined,
+    epoch: string,
+  ): Promise<{ messages: HistoryReply["messages"]; hasMore: boolean }> {
     let messages: HistoryReply["messages"] = [];
     for (;;) {
       const before = messages[0]?.seq;
-      const page = await this.#handlers.ask("history", { conversationId: room, limit: PAGE_MESSAGES, ...(before !== undefined && { before }) }, {}) as HistoryReply;
+      const page = (await this.#handlers.ask(
+        "history",
+        { conversationId: room, limit: PAGE_MESSAGES, ...(before !== undefined && { before }) },
+        {},
+      )) as HistoryReply;
       messages = [...page.messages, ...messages];
       const first = messages[0]?.seq;
       // What is older was seen before.

@@ -2,7 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { inTime, known, newRoom, open, options, says, startServer, Stentor, StentorError, until, WebSocket } from './support.mjs';
+import {
+  inTime,
+  known,
+  newRoom,
+  open,
+  options,
+  says,
+  startServer,
+  Stentor,
+  StentorError,
+  until,
+  WebSocket,
+} from './support.mjs';
 
 describe('a chat', options, () => {
   let server, alice, bob;
@@ -25,7 +37,10 @@ describe('a chat', options, () => {
     const ack = await mine.send({ text: 'Hello!' }, { type: 'image', replyTo: 'x' });
     assert.ok(ack.messageId && ack.seq && !ack.duplicate);
     const message = await until(bob, 'message-new', ({ messageId }) => messageId === ack.messageId);
-    assert.deepEqual([message.content, message.type, message.replyTo, message.userId, message.deviceId], [{ text: 'Hello!' }, 'image', 'x', 'alice', 'laptop']);
+    assert.deepEqual(
+      [message.content, message.type, message.replyTo, message.userId, message.deviceId],
+      [{ text: 'Hello!' }, 'image', 'x', 'alice', 'laptop'],
+    );
     await theirs.send('Hello, Alice');
     await says(alice, 'Hello, Alice');
     assert.deepEqual(alice.texts(id), [{ text: 'Hello!' }, 'Hello, Alice']);
@@ -73,14 +88,20 @@ describe('a chat', options, () => {
     await alice.join(id);
     const refused = await alice.send(id, 'What the heck').catch((error) => error);
     assert.ok(refused instanceof StentorError);
-    assert.deepEqual([refused.code, refused.reason, refused.plugin, refused.retryable], ['REJECTED', 'forbidden_word', 'message-policy', false]);
+    assert.deepEqual(
+      [refused.code, refused.reason, refused.plugin, refused.retryable],
+      ['REJECTED', 'forbidden_word', 'message-policy', false],
+    );
     assert.equal(alice.unsent, 0);
   });
 
   test('messages sent in one go arrive in order, and the same name is the same message', async () => {
     const id = newRoom();
     await Promise.all([alice.join(id), ...Array.from({ length: 50 }, (_, i) => alice.send(id, i))]);
-    assert.deepEqual(alice.texts(id), Array.from({ length: 50 }, (_, i) => i));
+    assert.deepEqual(
+      alice.texts(id),
+      Array.from({ length: 50 }, (_, i) => i),
+    );
     const first = await alice.send(id, 'named', { tempId: 'my-name' });
     const again = await alice.send(id, 'named', { tempId: 'my-name' });
     assert.deepEqual([again.messageId, again.duplicate], [first.messageId, true]);
@@ -115,7 +136,9 @@ describe('a chat', options, () => {
     const earlier = process.rawListeners('uncaughtException');
     process.removeAllListeners('uncaughtException');
     process.once('uncaughtException', uncaught.resolve);
-    const end = alice.on('message-new', () => { throw new Error('on purpose'); });
+    const end = alice.on('message-new', () => {
+      throw new Error('on purpose');
+    });
     try {
       await alice.send(id, 'still');
       assert.equal((await inTime(promise, 'the error is reported')).message, 'on purpose');
@@ -148,10 +171,15 @@ describe('a chat', options, () => {
     const id = newRoom();
     const [mine, theirs] = [alice.room(id), bob.room(id)];
     await mine.join();
-    if (!await known(alice, 'mark-read', { conversationId: id, upTo: 1 })) return context.skip('this server has no receipts');
+    if (!(await known(alice, 'mark-read', { conversationId: id, upTo: 1 })))
+      return context.skip('this server has no receipts');
     await theirs.join();
     const { messageId, seq } = await mine.send('read me');
-    const seen = new Promise((done) => { mine.on('receipt', (receipt) => { if (receipt.type === 'seen' && receipt.upTo >= seq) done(receipt); }); });
+    const seen = new Promise((done) => {
+      mine.on('receipt', (receipt) => {
+        if (receipt.type === 'seen' && receipt.upTo >= seq) done(receipt);
+      });
+    });
     await says(bob, 'read me');
     await theirs.markRead();
     assert.equal((await inTime(seen, 'a receipt')).userId, 'bob');
@@ -161,10 +189,14 @@ describe('a chat', options, () => {
   });
 
   test('presence', async (context) => {
-    if (!await known(alice, 'get-presence', { userIds: ['bob'] })) return context.skip('this server has no presence');
+    if (!(await known(alice, 'get-presence', { userIds: ['bob'] }))) return context.skip('this server has no presence');
     const [before] = await alice.watchPresence(['bob']);
     assert.deepEqual([before.userId, before.status], ['bob', 'online']);
-    const away = new Promise((done) => { alice.on('presence', (presence) => { if (presence.status === 'away') done(presence); }); });
+    const away = new Promise((done) => {
+      alice.on('presence', (presence) => {
+        if (presence.status === 'away') done(presence);
+      });
+    });
     await bob.setPresence('away', 'lunch');
     const presence = await inTime(away, 'presence');
     assert.deepEqual([presence.userId, presence.text], ['bob', 'lunch']);
@@ -176,9 +208,19 @@ describe('a chat', options, () => {
     const id = newRoom();
     const [mine, theirs] = [alice.room(id), bob.room(id)];
     await mine.join();
-    if (!await known(alice, 'get-typing-users', { conversationId: id })) return context.skip('this server has no typing');
+    if (!(await known(alice, 'get-typing-users', { conversationId: id })))
+      return context.skip('this server has no typing');
     await theirs.join();
-    const next = (event) => inTime(new Promise((done) => { const end = theirs.on(event, (data) => { end(); done(data); }); }), event);
+    const next = (event) =>
+      inTime(
+        new Promise((done) => {
+          const end = theirs.on(event, (data) => {
+            end();
+            done(data);
+          });
+        }),
+        event,
+      );
     const starts = next('typing');
     for (let key = 0; key < 20; key++) mine.typing();
     assert.deepEqual(await starts, { conversationId: id, userId: 'alice', isTyping: true });
@@ -191,6 +233,8 @@ describe('a chat', options, () => {
 
 function withResolvers() {
   let resolve;
-  const promise = new Promise((done) => { resolve = done; });
+  const promise = new Promise((done) => {
+    resolve = done;
+  });
   return { promise, resolve };
 }

@@ -7,7 +7,9 @@ import { afterClose, Backoff } from '../dist/backoff.js';
 
 describe('tokens', options, () => {
   let server;
-  before(async () => { server = await startServer(); });
+  before(async () => {
+    server = await startServer();
+  });
   after(() => server?.stop());
 
   test('a token that expires is renewed on the open connection', async () => {
@@ -57,18 +59,38 @@ describe('tokens', options, () => {
 
   test('a source of tokens that fails is asked again', async () => {
     let asked = 0;
-    const token = async () => { if (asked++ < 2) throw new Error('the login is down'); return server.token('alice'); };
+    const token = async () => {
+      if (asked++ < 2) throw new Error('the login is down');
+      return server.token('alice');
+    };
     const chat = await open(server, 'alice', { token });
     await chat.connect();
     assert.equal(asked, 3);
-    assert.deepEqual(chat.noted.filter(({ event }) => event === 'trouble').map(({ data }) => data.code), ['TOKEN_UNAVAILABLE', 'TOKEN_UNAVAILABLE']);
+    assert.deepEqual(
+      chat.noted.filter(({ event }) => event === 'trouble').map(({ data }) => data.code),
+      ['TOKEN_UNAVAILABLE', 'TOKEN_UNAVAILABLE'],
+    );
     chat.close();
   });
 });
 
 describe('ends', options, () => {
   test('the first digits of a close code say what to do', () => {
-    const table = { 4001: 'stop', 4002: 'fresh-token', 4003: 'stop', 4005: 'stop', 4101: 'later', 4103: 'later', 4105: 'later', 4199: 'later', 4200: 'now', 4201: 'now', 1006: 'later', 1009: 'later', 1011: 'later' };
+    const table = {
+      4001: 'stop',
+      4002: 'fresh-token',
+      4003: 'stop',
+      4005: 'stop',
+      4101: 'later',
+      4103: 'later',
+      4105: 'later',
+      4199: 'later',
+      4200: 'now',
+      4201: 'now',
+      1006: 'later',
+      1009: 'later',
+      1011: 'later',
+    };
     for (const [code, what] of Object.entries(table)) assert.equal(afterClose(Number(code)), what, code);
   });
 
@@ -106,7 +128,12 @@ describe('ends', options, () => {
   test('a client that breaks the protocol is not to come back', async () => {
     const server = await startServer();
     let raw;
-    class Socket extends WebSocket { constructor(...args) { super(...args); raw = this; } }
+    class Socket extends WebSocket {
+      constructor(...args) {
+        super(...args);
+        raw = this;
+      }
+    }
     const chat = await open(server, 'alice', { WebSocket: Socket });
     try {
       await chat.connect();

@@ -25,7 +25,8 @@ test('every reference leads somewhere', () => {
     }
     Object.values(value).forEach((each) => follow(each, file));
   };
-  for (const file of ['common.json', 'requests.json', 'replies.json', 'pushes.json', 'frames.json', 'asyncapi.json']) follow(read(file), file);
+  for (const file of ['common.json', 'requests.json', 'replies.json', 'pushes.json', 'frames.json', 'asyncapi.json'])
+    follow(read(file), file);
 });
 
 test('the error codes are those of the protocol document, and all its events have schemas', () => {
@@ -35,9 +36,15 @@ test('the error codes are those of the protocol document, and all its events hav
   for (const names of [events.replies, events.pushes]) Object.keys(names).forEach((event) => known.add(event));
   const [table] = document.split('## Transport');
   const named = [...table.matchAll(/`([a-z]+(?:-[a-z]+)*)`/g)].map(([, name]) => name).filter((name) => name !== 'seq');
-  assert.deepEqual(named.filter((name) => !known.has(name)), []);
+  assert.deepEqual(
+    named.filter((name) => !known.has(name)),
+    [],
+  );
   const codes = new Set(read('common.json').$defs.ErrorCode.enum);
   const rows = [...document.matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, code]) => code);
   assert.ok(rows.length > 10);
-  assert.deepEqual(rows.filter((code) => !codes.has(code)), []);
+  assert.deepEqual(
+    rows.filter((code) => !codes.has(code)),
+    [],
+  );
 });

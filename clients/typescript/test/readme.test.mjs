@@ -10,13 +10,19 @@ import { promisify } from 'node:util';
 import { options, startServer } from './support.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const blocks = async () => [...(await readFile(join(root, 'README.md'), 'utf8')).matchAll(/(<!-- run -->\n)?```js\n(.*?)```/gs)]
-  .map(([, run, code]) => ({ run: Boolean(run), code }));
+const blocks = async () =>
+  [...(await readFile(join(root, 'README.md'), 'utf8')).matchAll(/(<!-- run -->\n)?```js\n(.*?)```/gs)].map(
+    ([, run, code]) => ({ run: Boolean(run), code }),
+  );
 
 /** The blocks in one module: what stands in place of an application around them comes first. */
 function moduleOf(codes, around) {
   const imports = /^import .*$/gm;
-  const lines = [...new Set([...around.matchAll(imports), ...codes.flatMap((code) => [...code.matchAll(imports)])].map(([line]) => line))];
+  const lines = [
+    ...new Set(
+      [...around.matchAll(imports), ...codes.flatMap((code) => [...code.matchAll(imports)])].map(([line]) => line),
+    ),
+  ];
   return [...lines, around.replace(imports, ''), ...codes.map((code) => code.replace(imports, ''))].join('\n');
 }
 
@@ -24,7 +30,9 @@ function moduleOf(codes, around) {
 async function compile(file) {
   const settings = ['--noEmit', '--strict', '--noUncheckedIndexedAccess', '--target', 'es2022', '--module', 'nodenext'];
   const compiler = join(root, 'node_modules/typescript/bin/tsc');
-  await promisify(execFile)(process.execPath, [compiler, ...settings, file], { cwd: root, timeout: 60_000 }).catch(({ stdout }) => assert.fail(stdout));
+  await promisify(execFile)(process.execPath, [compiler, ...settings, file], { cwd: root, timeout: 60_000 }).catch(
+    ({ stdout }) => assert.fail(stdout),
+  );
 }
 
 describe('the README', options, () => {
@@ -47,16 +55,28 @@ describe('the README', options, () => {
       'globalThis.WebSocket ??= WebSocket;',
       'const fetchToken = async () => process.env.TOKEN;',
     ].join('\n');
-    const text = `${moduleOf(codes, around)}\nawait chat.history("lobby");\nchat.close();\n`.replace('wss://chat.example.com/ws', server.ws);
+    const text = `${moduleOf(codes, around)}\nawait chat.history("lobby");\nchat.close();\n`.replace(
+      'wss://chat.example.com/ws',
+      server.ws,
+    );
     await writeFile(join(directory, 'examples.mjs'), text);
     const env = { PATH: process.env.PATH, TOKEN: await server.token('alice') };
-    const { stdout } = await promisify(execFile)(process.execPath, [join(directory, 'examples.mjs')], { env, timeout: 30_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, [join(directory, 'examples.mjs')], {
+      env,
+      timeout: 30_000,
+    });
     const lines = stdout.split('\n');
     assert.ok(lines.includes('alice: Hello!'), stdout);
     assert.ok(lines.includes("now it is { text: 'Lunch at two?' }"), stdout);
-    assert.ok(lines.some((line) => line.startsWith('message-policy says forbidden_word')), stdout);
+    assert.ok(
+      lines.some((line) => line.startsWith('message-policy says forbidden_word')),
+      stdout,
+    );
     assert.ok(lines.includes("[ 'alice' ]"), stdout);
-    assert.ok(lines.some((line) => line.startsWith('over (1000')), stdout);
+    assert.ok(
+      lines.some((line) => line.startsWith('over (1000')),
+      stdout,
+    );
   });
 
   test('what the types allow and what they do not', async () => {
@@ -64,8 +84,16 @@ describe('the README', options, () => {
   });
 
   test('all its examples have the right types', async () => {
-    const around = ['declare const fetchToken: () => Promise<string>;', 'declare const input: HTMLInputElement;'].join('\n');
-    await writeFile(join(directory, 'examples.mts'), moduleOf((await blocks()).map(({ code }) => code), around));
+    const around = ['declare const fetchToken: () => Promise<string>;', 'declare const input: HTMLInputElement;'].join(
+      '\n',
+    );
+    await writeFile(
+      join(directory, 'examples.mts'),
+      moduleOf(
+        (await blocks()).map(({ code }) => code),
+        around,
+      ),
+    );
     await compile(join(directory, 'examples.mts'));
   });
 });

@@ -12,7 +12,11 @@ describe('a network that breaks', options, () => {
     server = await startServer();
     network = await startNetwork(server);
     alice = await open(server, 'alice');
-    bob = await open(server, 'bob', { url: network.ws, deviceId: 'phone', heartbeat: { afterMs: 100, timeoutMs: 2_000 } });
+    bob = await open(server, 'bob', {
+      url: network.ws,
+      deviceId: 'phone',
+      heartbeat: { afterMs: 100, timeoutMs: 2_000 },
+    });
     await Promise.all([alice.connect(), bob.connect()]);
   });
   after(async () => {
@@ -56,7 +60,10 @@ describe('a network that breaks', options, () => {
     assert.equal(bob.unsent, 3);
     network.isUp = true;
     const seqs = (await Promise.all(acks)).map(({ seq }) => seq);
-    assert.deepEqual(seqs, [...seqs].sort((one, other) => one - other));
+    assert.deepEqual(
+      seqs,
+      [...seqs].sort((one, other) => one - other),
+    );
     await says(alice, 'c');
     assert.deepEqual(alice.texts(id), ['a', 'b', 'c']);
     assert.deepEqual(bob.texts(id), ['a', 'b', 'c']);
@@ -94,7 +101,8 @@ describe('a network that breaks', options, () => {
     await bob.join(id);
     const sent = [];
     for (let round = 0; round < 5; round++) {
-      for (const chat of [alice, bob]) for (let i = 0; i < 6; i++) sent.push(chat.send(id, `${chat === bob}-${round}-${i}`));
+      for (const chat of [alice, bob])
+        for (let i = 0; i < 6; i++) sent.push(chat.send(id, `${chat === bob}-${round}-${i}`));
       await bob.connect();
       await loses(bob, () => network.cut());
     }
@@ -130,7 +138,9 @@ describe('a network that breaks', options, () => {
     await bob.join(id);
     const texts = Array.from({ length: 100 }, (_, i) => `${i}`);
     let isOver = false;
-    const said = Promise.all(texts.map((text) => alice.send(id, text))).finally(() => { isOver = true; });
+    const said = Promise.all(texts.map((text) => alice.send(id, text))).finally(() => {
+      isOver = true;
+    });
     // What is pushed while the question is on its way is in the answer too.
     while (!isOver) await bob.join(id);
     await said;
@@ -188,7 +198,13 @@ describe('a network that breaks', options, () => {
 describe('rooms that cannot be resumed', options, () => {
   let server, network, alice, bob;
   before(async () => {
-    server = await startServer({ settings: { LIMITS__RECOVER_EVENTS_MAX: 5, LIMITS__REQUESTS_PER_SECOND_MAX: 100_000, LIMITS__REQUEST_BURST_MAX: 100_000 } });
+    server = await startServer({
+      settings: {
+        LIMITS__RECOVER_EVENTS_MAX: 5,
+        LIMITS__REQUESTS_PER_SECOND_MAX: 100_000,
+        LIMITS__REQUEST_BURST_MAX: 100_000,
+      },
+    });
     network = await startNetwork(server);
     alice = await open(server, 'alice');
     bob = await open(server, 'bob', { url: network.ws });
@@ -213,7 +229,10 @@ describe('rooms that cannot be resumed', options, () => {
     for (const text of texts) await alice.send(id, text);
     network.isUp = true;
     const reset = await until(bob, 'room-reset', ({ conversationId }) => conversationId === id);
-    assert.deepEqual(reset.messages.map(({ content }) => content), ['seen', ...texts]);
+    assert.deepEqual(
+      reset.messages.map(({ content }) => content),
+      ['seen', ...texts],
+    );
     await alice.send(id, 'live again');
     await says(bob, 'live again');
     assert.deepEqual(bob.texts(id), ['seen', 'live again']);
@@ -229,12 +248,17 @@ describe('rooms that cannot be resumed', options, () => {
     network.cut();
     await inTime(gone, 'the connection ends');
     const said = [];
-    const say = (text) => { said.push(text); return alice.send(id, text); };
+    const say = (text) => {
+      said.push(text);
+      return alice.send(id, text);
+    };
     await Promise.all(Array.from({ length: 450 }, (_, i) => say(`missed ${i}`)));
     network.isUp = true;
     // Somebody goes on talking until the room was read.
     let isRead = false;
-    const reset = until(bob, 'room-reset', ({ conversationId }) => conversationId === id).finally(() => { isRead = true; });
+    const reset = until(bob, 'room-reset', ({ conversationId }) => conversationId === id).finally(() => {
+      isRead = true;
+    });
     while (!isRead) await say(`meanwhile ${said.length}`);
     await say('the end');
     await says(bob, 'the end');
@@ -246,34 +270,37 @@ describe('rooms that cannot be resumed', options, () => {
 });
 
 describe('a server that restarts', options, () => {
-  for (const durability of ['memory', 'disk']) test(`with its store ${durability === 'disk' ? 'on disk' : 'in memory'}, is found again, and what waited is sent`, async () => {
-    const server = await startServer({ settings: { TIMING__DRAIN_MS: 500, STORE__DURABILITY: durability } });
-    const id = newRoom();
-    const [alice, bob] = [await open(server, 'alice'), await open(server, 'bob')];
-    try {
-      for (const chat of [alice, bob]) await chat.join(id);
-      await alice.send(id, 'old');
-      await says(bob, 'old');
-      const goes = alice.once('going-away');
-      const restarted = server.restart();
-      await inTime(goes, 'going-away');
-      const how = await until(alice, 'disconnected');
-      assert.equal(how.code, 4200);
-      const waiting = alice.send(id, 'new');
-      await restarted;
-      await waiting;
-      // With a store in memory the room is another one now, which is told. With one on disk it is the same.
-      const isAnother = durability === 'memory';
-      if (isAnother) for (const chat of [alice, bob]) await until(chat, 'room-reset', ({ conversationId }) => conversationId === id);
-      await alice.send(id, 'newer');
-      await says(bob, 'newer');
-      const there = (await bob.history(id)).messages.map(({ content }) => content);
-      assert.deepEqual(there, isAnother ? ['new', 'newer'] : ['old', 'new', 'newer']);
-      assert.equal(count(bob, 'room-reset'), isAnother ? 1 : 0);
-    } finally {
-      alice.close();
-      bob.close();
-      await server.stop();
-    }
-  });
+  for (const durability of ['memory', 'disk'])
+    test(`with its store ${durability === 'disk' ? 'on disk' : 'in memory'}, is found again, and what waited is sent`, async () => {
+      const server = await startServer({ settings: { TIMING__DRAIN_MS: 500, STORE__DURABILITY: durability } });
+      const id = newRoom();
+      const [alice, bob] = [await open(server, 'alice'), await open(server, 'bob')];
+      try {
+        for (const chat of [alice, bob]) await chat.join(id);
+        await alice.send(id, 'old');
+        await says(bob, 'old');
+        const goes = alice.once('going-away');
+        const restarted = server.restart();
+        await inTime(goes, 'going-away');
+        const how = await until(alice, 'disconnected');
+        assert.equal(how.code, 4200);
+        const waiting = alice.send(id, 'new');
+        await restarted;
+        await waiting;
+        // With a store in memory the room is another one now, which is told. With one on disk it is the same.
+        const isAnother = durability === 'memory';
+        if (isAnother)
+          for (const chat of [alice, bob])
+            await until(chat, 'room-reset', ({ conversationId }) => conversationId === id);
+        await alice.send(id, 'newer');
+        await says(bob, 'newer');
+        const there = (await bob.history(id)).messages.map(({ content }) => content);
+        assert.deepEqual(there, isAnother ? ['new', 'newer'] : ['old', 'new', 'newer']);
+        assert.equal(count(bob, 'room-reset'), isAnother ? 1 : 0);
+      } finally {
+        alice.close();
+        bob.close();
+        await server.stop();
+      }
+    });
 });

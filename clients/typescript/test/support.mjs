@@ -16,7 +16,12 @@ export class WebSocket extends Ws {
 
   constructor(...args) {
     super(...args);
-    this.on('message', (bytes) => bytes.toString().split('\n').forEach((line) => line && this.#watch.received(JSON.parse(line))));
+    this.on('message', (bytes) =>
+      bytes
+        .toString()
+        .split('\n')
+        .forEach((line) => line && this.#watch.received(JSON.parse(line))),
+    );
   }
 
   send(text, ...more) {
@@ -30,23 +35,38 @@ export const quick = { baseMs: 5, maxMs: 50 };
 
 /** Clients that a failed test leaves behind would keep the process alive. */
 const opened = new Set();
-after(() => { for (const chat of opened) chat.close(); });
+after(() => {
+  for (const chat of opened) chat.close();
+});
 
 let rooms = 0;
 export const newRoom = () => `room-${++rooms}`;
 
 /** A client, with everything that it was given noted down. */
 export async function open(server, user, more = {}) {
-  const token = more.token ?? await server.token(user);
+  const token = more.token ?? (await server.token(user));
   const chat = new Stentor({ url: server.ws, WebSocket, backoff: quick, ...more, token });
   opened.add(chat);
   const noted = [];
-  for (const event of ['message-new', 'message-edited', 'message-deleted', 'room-reset', 'room-left', 'connected', 'disconnected', 'closed', 'trouble']) {
+  for (const event of [
+    'message-new',
+    'message-edited',
+    'message-deleted',
+    'room-reset',
+    'room-left',
+    'connected',
+    'disconnected',
+    'closed',
+    'trouble',
+  ]) {
     chat.on(event, (data) => noted.push({ event, data }));
   }
   return Object.assign(chat, {
     noted,
-    texts: (room) => noted.filter(({ event, data }) => event === 'message-new' && data.conversationId === room).map(({ data }) => data.content),
+    texts: (room) =>
+      noted
+        .filter(({ event, data }) => event === 'message-new' && data.conversationId === room)
+        .map(({ data }) => data.content),
   });
 }
 
@@ -55,7 +75,11 @@ export function until(chat, event, wanted = () => true) {
   const before = chat.noted.find((each) => each.event === event && wanted(each.data));
   if (before) return before.data;
   let end;
-  const comes = new Promise((done) => { end = chat.on(event, (data) => { if (wanted(data)) done(data); }); });
+  const comes = new Promise((done) => {
+    end = chat.on(event, (data) => {
+      if (wanted(data)) done(data);
+    });
+  });
   return inTime(comes, () => `${event}; came: ${chat.noted.map((each) => each.event)}`).finally(end);
 }
 
@@ -67,13 +91,34 @@ export const says = (chat, content) => until(chat, 'message-new', (message) => m
  * sees anything; and lose what the server says.
  */
 export async function startNetwork(server) {
-  const [host, port] = [server.client.slice(0, server.client.lastIndexOf(':')), Number(server.client.split(':').at(-1))];
+  const [host, port] = [
+    server.client.slice(0, server.client.lastIndexOf(':')),
+    Number(server.client.split(':').at(-1)),
+  ];
   const pairs = new Set();
   const network = {
-    isUp: true, losesAnswers: false, connections: 0,
-    cut() { for (const { near, far } of pairs) { near.destroy(); far.destroy(); } },
-    fallSilent() { for (const { near, far } of pairs) { near.unpipe(); near.pause(); far.removeAllListeners('data'); far.resume(); } },
-    close: () => new Promise((done) => { network.cut(); listener.close(done); }),
+    isUp: true,
+    losesAnswers: false,
+    connections: 0,
+    cut() {
+      for (const { near, far } of pairs) {
+        near.destroy();
+        far.destroy();
+      }
+    },
+    fallSilent() {
+      for (const { near, far } of pairs) {
+        near.unpipe();
+        near.pause();
+        far.removeAllListeners('data');
+        far.resume();
+      }
+    },
+    close: () =>
+      new Promise((done) => {
+        network.cut();
+        listener.close(done);
+      }),
   };
   const listener = createServer((near) => {
     if (!network.isUp) return void near.destroy();
@@ -82,10 +127,18 @@ export async function startNetwork(server) {
     const pair = { near, far };
     pairs.add(pair);
     near.pipe(far);
-    far.on('data', (bytes) => { if (!network.losesAnswers) near.write(bytes); });
-    for (const [one, other] of [[near, far], [far, near]]) {
+    far.on('data', (bytes) => {
+      if (!network.losesAnswers) near.write(bytes);
+    });
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ]) {
       one.on('error', () => {});
-      one.on('close', () => { pairs.delete(pair); other.destroy(); });
+      one.on('close', () => {
+        pairs.delete(pair);
+        other.destroy();
+      });
     }
   });
   await new Promise((done) => listener.listen(0, '127.0.0.1', done));

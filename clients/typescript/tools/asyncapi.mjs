@@ -15,7 +15,10 @@ export function asyncapi(events) {
   const replies = Object.fromEntries(Object.keys(events.replies).map((event) => [event, message('reply', event)]));
   for (const [event, { summary, reply }] of Object.entries(events.requests)) {
     operations[event] = {
-      action: 'receive', channel, summary, messages: [message('request', event, summary)],
+      action: 'receive',
+      channel,
+      summary,
+      messages: [message('request', event, summary)],
       reply: { channel, messages: [replies[reply], replies.error] },
     };
   }
@@ -27,7 +30,8 @@ export function asyncapi(events) {
     info: {
       title: 'Stentor client protocol',
       version: events.version,
-      description: 'JSON text over a WebSocket. Generated from the schemas beside it; src/protocol.md says what it all means.',
+      description:
+        'JSON text over a WebSocket. Generated from the schemas beside it; src/protocol.md says what it all means.',
     },
     defaultContentType: 'application/json',
     channels: { client: { address: '/ws', title: 'One connection of a client', messages } },

@@ -27,7 +27,12 @@ function dataOf({ data, bare }, parts) {
   if (schema.properties?.conversationId) {
     const { conversationId, ...others } = schema.properties;
     const required = schema.required.map((key) => (key === 'conversationId' ? 'room' : key));
-    forms.push({ ...schema, description: '`room` is another name of `conversationId`', required, properties: { room: conversationId, ...others } });
+    forms.push({
+      ...schema,
+      description: '`room` is another name of `conversationId`',
+      required,
+      properties: { room: conversationId, ...others },
+    });
   }
   if (bare) forms.push(schema.properties[bare]);
   return forms.length === 1 ? forms[0] : { anyOf: forms };
@@ -35,19 +40,31 @@ function dataOf({ data, bare }, parts) {
 
 export function frames(events, parts) {
   const $defs = {};
-  const request = (key, definition) => { $defs[`request ${key}`] = definition; return ref(`#/$defs/request ${key}`.replaceAll(' ', '%20')); };
-  const server = (kind, key, definition) => { $defs[`${kind} ${key}`] = definition; return ref(`#/$defs/${kind}%20${key}`); };
-  const client = [], replies = [], pushes = [];
+  const request = (key, definition) => {
+    $defs[`request ${key}`] = definition;
+    return ref(`#/$defs/request ${key}`.replaceAll(' ', '%20'));
+  };
+  const server = (kind, key, definition) => {
+    $defs[`${kind} ${key}`] = definition;
+    return ref(`#/$defs/${kind}%20${key}`);
+  };
+  const client = [],
+    replies = [],
+    pushes = [];
   for (const [event, entry] of Object.entries(events.requests)) {
     const needsNone = !resolveReference(entry.data, parts).required;
     const required = needsNone ? ['event'] : ['event', 'data'];
     const names = event === 'presence-update' ? [event] : [event, ...(entry.aliases ?? [])];
-    client.push(request(event, { description: entry.summary, ...frame(names, dataOf(entry, parts), { id: true, required }) }));
+    client.push(
+      request(event, { description: entry.summary, ...frame(names, dataOf(entry, parts), { id: true, required }) }),
+    );
   }
   // Their names say all, whatever the data.
   client.push(request('user-online', frame(['user-online', 'user-offline'], true, { id: true, required: ['event'] })));
   for (const [event, data] of Object.entries(events.replies)) {
-    const known = Object.values(events.requests).filter((entry) => entry.reply === event && entry.ok).map((entry) => ref(entry.ok));
+    const known = Object.values(events.requests)
+      .filter((entry) => entry.reply === event && entry.ok)
+      .map((entry) => ref(entry.ok));
     const schema = known.length ? { anyOf: [...known, ref(data)] } : ref(data);
     const required = event === 'ok' ? ['event'] : ['event', 'data'];
     replies.push(server('reply', event, frame(named(event), schema, { id: true, required })));
@@ -56,7 +73,10 @@ export function frames(events, parts) {
     pushes.push(server('push', event, { description: summary, ...frame([event, ...conversation], ref(data)) }));
   }
   const extension = { type: 'string', pattern: '^[^:]+:.+$' };
-  $defs['extension'] = { description: 'An event of a plugin: the data are its own', ...frame(extension, true, { id: true, required: ['event'] }) };
+  $defs['extension'] = {
+    description: 'An event of a plugin: the data are its own',
+    ...frame(extension, true, { id: true, required: ['event'] }),
+  };
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'Every frame of the Stentor client protocol, version 1. Generated: see clients/typescript/tools',

@@ -19,7 +19,9 @@ const schemas = join(root, 'src/wire/schema');
 const read = (name) => JSON.parse(readFileSync(join(schemas, name), 'utf8'));
 
 const events = read('events.json');
-const parts = Object.fromEntries(['common', 'requests', 'replies', 'pushes'].map((name) => [`${name}.json`, read(`${name}.json`)]));
+const parts = Object.fromEntries(
+  ['common', 'requests', 'replies', 'pushes'].map((name) => [`${name}.json`, read(`${name}.json`)]),
+);
 const json = (value) => `${JSON.stringify(value, null, 2)}\n`;
 const made = new Map([
   [join(schemas, 'frames.json'), json(frames(events, parts))],
@@ -34,7 +36,11 @@ for (const [path, text] of made) {
     continue;
   }
   let present = '';
-  try { present = readFileSync(path, 'utf8'); } catch { /* what is missing is stale */ }
+  try {
+    present = readFileSync(path, 'utf8');
+  } catch {
+    /* what is missing is stale */
+  }
   if (present !== text) {
     stale++;
     console.error(`${path.slice(root.length + 1)} is not what the schemas make it: npm run generate`);

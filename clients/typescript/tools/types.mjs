@@ -21,7 +21,8 @@ function typeOf(schema, file, indent) {
   if (schema.type === 'string' || schema.type === 'boolean') return schema.type;
   if (schema.type === 'integer') return 'number';
   if (schema.type === 'array') return `readonly (${typeOf(schema.items, file, indent)})[]`.replace(/\((\w+)\)/, '$1');
-  if (schema.additionalProperties) return `Readonly<Record<string, ${typeOf(schema.additionalProperties, file, indent)}>>`;
+  if (schema.additionalProperties)
+    return `Readonly<Record<string, ${typeOf(schema.additionalProperties, file, indent)}>>`;
   if (schema.properties) return object(schema, file, indent);
   // Data that depend on the event: whoever reads them says what they are.
   if (schema.type === 'object' || schema.type === undefined) return 'unknown';
@@ -30,8 +31,10 @@ function typeOf(schema, file, indent) {
 
 function object({ properties, required = [] }, file, indent) {
   const inner = `${indent}  `;
-  const fields = Object.entries(properties).map(([key, schema]) =>
-    `${comment(schema.description, inner)}${inner}readonly ${key}${required.includes(key) ? '' : '?'}: ${typeOf(schema, file, inner)};\n`);
+  const fields = Object.entries(properties).map(
+    ([key, schema]) =>
+      `${comment(schema.description, inner)}${inner}readonly ${key}${required.includes(key) ? '' : '?'}: ${typeOf(schema, file, inner)};\n`,
+  );
   return fields.length ? `{\n${fields.join('')}${indent}}` : 'Readonly<Record<string, never>>';
 }
 
@@ -39,16 +42,21 @@ function definitions(file, { $defs }) {
   return Object.entries($defs).map(([name, schema]) => {
     const body = typeOf(schema, file, '');
     const isInterface = body.startsWith('{');
-    const head = isInterface ? `export interface ${name}${SUFFIX[file]} ${body}` : `export type ${name}${SUFFIX[file]} = ${body};`;
+    const head = isInterface
+      ? `export interface ${name}${SUFFIX[file]} ${body}`
+      : `export type ${name}${SUFFIX[file]} = ${body};`;
     return `${comment(schema.description, '')}${head}\n`;
   });
 }
 
 export function types(events, parts) {
-  const requests = Object.entries(events.requests).map(([event, { summary, data, reply, ok }]) =>
-    `${comment(summary, '  ')}  readonly "${event}": { readonly data: ${nameOf(data)}; readonly reply: ${nameOf(ok ?? events.replies[reply])} };\n`);
-  const pushes = Object.entries(events.pushes).map(([event, { summary, data }]) =>
-    `${comment(summary, '  ')}  readonly "${event}": ${nameOf(data)};\n`);
+  const requests = Object.entries(events.requests).map(
+    ([event, { summary, data, reply, ok }]) =>
+      `${comment(summary, '  ')}  readonly "${event}": { readonly data: ${nameOf(data)}; readonly reply: ${nameOf(ok ?? events.replies[reply])} };\n`,
+  );
+  const pushes = Object.entries(events.pushes).map(
+    ([event, { summary, data }]) => `${comment(summary, '  ')}  readonly "${event}": ${nameOf(data)};\n`,
+  );
   return [
     '// Generated from src/wire/schema by tools/generate.mjs: do not edit.\n',
     ...Object.entries(parts).flatMap(([file, part]) => definitions(file, part)),
