@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("lib", &["app"]),
     // The composition root knows every part, and nobody knows it but the subcommands.
     ("app", &["config", "hub", "ids", "metrics", "net", "policy", "relay", "session", "store", "wire"]),
-    ("cli", &["app", "config", "policy", "relay"]),
+    ("cli", &["app", "config", "policy", "relay", "store"]),
     // The way of a message: each knows what is below it.
     ("net", &["hub", "ids", "metrics", "policy", "relay", "session", "wire"]),
     ("session", &["ids", "message", "metrics", "policy", "relay", "wire"]),

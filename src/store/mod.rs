@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
-pub use disk::{Batch, Disk, Done, Journal, News, StoreError};
+pub use disk::{Batch, Disk, Done, Journal, News, StoreError, commit_floor};
 pub use embedded::Partition;
 
 use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
