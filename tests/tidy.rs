@@ -98,7 +98,9 @@ fn files(directory: &str, ending: &str) -> Vec<(String, String)> {
             if path.is_dir() {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 // What tools put there is not ours.
-                if !name.starts_with('.') && !["target", "node_modules", "python-env", "__pycache__"].contains(&name) {
+                if !name.starts_with('.')
+                    && !["target", "node_modules", "dist", "python-env", "__pycache__"].contains(&name)
+                {
                     walk(&path, found);
                 }
             } else {
@@ -368,8 +370,8 @@ fn nothing_is_left_to_be_done_in_secret() {
 #[test]
 fn no_line_ends_in_white_space() {
     let mut faults = Vec::new();
-    let all = ["rs", "md", "toml", "wit", "html"].into_iter().flat_map(|ending| {
-        ["src", "tests", "plugins", "wit"].into_iter().flat_map(move |directory| files(directory, ending))
+    let all = ["rs", "md", "toml", "wit", "html", "json", "ts", "mts", "mjs"].into_iter().flat_map(|ending| {
+        ["src", "tests", "plugins", "wit", "clients"].into_iter().flat_map(move |directory| files(directory, ending))
     });
     for (path, text) in all {
         for (line, _) in text.lines().enumerate().filter(|(_, line)| line.ends_with([' ', '\t', '\r'])) {
