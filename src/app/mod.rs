@@ -18,13 +18,14 @@ use tokio::sync::{mpsc, watch};
 use keys::{Keys, endpoint, issuer};
 pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
-use settings::{hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
+pub use settings::ApiKeyError;
+use settings::{api_rules, hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
 
-use crate::config::{Config, DevelopmentKeyError, Problem, development_key};
+use crate::config::{ApiKey, Config, DevelopmentKeyError, Problem, development_api_key, development_key};
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
 use crate::net::{
-    Acceptor, Admin, Admissions, Demo, DemoToken, EndpointError, Gate, Inbox, Readiness, bind, run_shard,
+    Acceptor, Admin, Admissions, Api, Demo, DemoToken, EndpointError, Gate, Inbox, Readiness, bind, run_shard,
 };
 use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
@@ -84,6 +85,9 @@ pub enum StartError {
     /// Published keys can never be fetched from where they are said to be.
     #[error("auth.jwks_url: {0}")]
     Issuer(#[from] EndpointError),
+    /// A key of the server API cannot be used.
+    #[error(transparent)]
+    ApiKey(#[from] ApiKeyError),
     /// The development key cannot be had.
     #[error(transparent)]
     DevelopmentKey(#[from] DevelopmentKeyError),
@@ -102,6 +106,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     gate: Arc<Gate>,
+    api: Arc<Api>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     in_force: Mutex<InForce>,
@@ -124,6 +129,7 @@ impl Server {
         metrics.store.bytes_max.set(config.store.total_bytes_max as f64);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
         let (mailboxes, mail) = Mailboxes::new(shards);
+        let api = Arc::new(Api::new(api_rules(&config)?, mailboxes.clone(), Arc::clone(&metrics)));
         let forgetful = mailboxes.clone();
         let forget: policy::Forget = Arc::new(move |user| forgetful.forget(user));
         let policies = Policies::start(&config, shards, Arc::clone(&metrics), forget)
@@ -169,12 +175,18 @@ impl Server {
         let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
-            Admin { listener: admin_listener, metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) }.run(),
+            Admin {
+                listener: admin_listener,
+                metrics: Arc::clone(&metrics),
+                readiness: Arc::clone(&readiness),
+                api: Arc::clone(&api),
+            }
+            .run(),
         );
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
         let in_force = Mutex::new(InForce { config, keys, reloads });
-        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, control })
+        Ok(Self { client, admin, stop, shards: threads, gate, api, readiness, metrics, in_force, policies, control })
     }
 
     /// Where clients connect.
@@ -215,7 +227,8 @@ pub fn start_problems(config: &Config) -> Vec<Problem> {
     let keys = Authenticator::new(&config.auth).err().map(|error| error.to_string());
     let issuer = endpoint(config).err().map(|error| StartError::from(error).to_string());
     let mut problems = plugin_faults(config, &policy::check(config));
-    problems.extend([keys, issuer].into_iter().flatten().map(|message| Problem::new("", message)));
+    let api = api_rules(config).err().map(|error| error.to_string());
+    problems.extend([keys, issuer, api].into_iter().flatten().map(|message| Problem::new("", message)));
     problems
 }
 
@@ -244,6 +257,11 @@ fn complete(mut config: Config, client: SocketAddr) -> Result<Config, Developmen
                 secret_env: None,
                 file: None,
             });
+        }
+        if config.api.keys.is_empty() {
+            let (secret, _) = development_api_key(&config)?;
+            let name = "development".to_owned();
+            config.api.keys.push(ApiKey { name, secret: Some(secret), secret_env: None, file: None });
         }
         for host in loopback_hosts(client.port()) {
             let origin = format!("http://{host}");

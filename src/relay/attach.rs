@@ -322,7 +322,7 @@ impl Relay {
         }
         self.end_live(key, &change.room);
         let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { return };
-        let left = Left { conversation_id: &change.room, reason: "left" };
+        let left = Left { conversation_id: &change.room, reason: if change.removed { "removed" } else { "left" } };
         self.hub.reply(key, encode::push(Push::RoomLeft, dialect, &left));
     }
 }

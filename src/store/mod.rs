@@ -205,6 +205,8 @@ pub enum Op {
     },
     /// From a room's owner to a user's: a membership began or ended. Answered by nobody; causes a [`MembershipChange`].
     Index(MembershipChange),
+    /// Any of these, for one of the application's own servers: no membership is needed, and nobody becomes live.
+    OfServer(Box<Op>),
 }
 
 /// A membership that began or ended.
@@ -220,6 +222,8 @@ pub struct MembershipChange {
     pub joined: bool,
     /// Whether a reservation is taken back: nobody had joined, so nobody need hear of it.
     pub quiet: bool,
+    /// Whether it ended because one of the application's own servers said so.
+    pub removed: bool,
 }
 
 impl Op {
@@ -230,6 +234,7 @@ impl Op {
                 user.as_str()
             }
             Self::Index(change) => change.user.as_str(),
+            Self::OfServer(op) => op.owner(),
             Self::Join { room, .. }
             | Self::Unreserve { room, .. }
             | Self::Attach { room, .. }
@@ -394,6 +399,19 @@ impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
         Self { answer: Some(answer), ..Self::default() }
     }
+}
+
+/// A room in a listing.
+#[derive(Clone, Debug)]
+pub struct RoomSummary {
+    /// Which room.
+    pub room: RoomId,
+    /// Where it stands.
+    pub head: Head,
+    /// Its members.
+    pub members: usize,
+    /// Live connections of them, on all shards.
+    pub live: usize,
 }
 
 /// How much is kept.

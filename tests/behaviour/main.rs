@@ -15,6 +15,10 @@
 mod common;
 
 mod admin;
+mod api;
+mod api_document;
+mod api_door;
+mod api_people;
 mod auth_plugins;
 mod authentication;
 mod bad_plugins;
