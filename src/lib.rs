@@ -31,6 +31,10 @@
 //! the encoded event to every shard with live members. Shards talk by mail ([`relay::Mail`]) and wait for nothing: a verb
 //! that needs another shard's answer has a second half that runs when the answer comes.
 //!
+//! What the store changes is written by one thread, in commits that all who wait share (`store/disk`). What an operation
+//! led to is passed on when its commit is over, in the order of the operations; if the disk fails, what waits is undone
+//! and refused (`relay/commit`). So nobody ever sees what may still be lost.
+//!
 //! Beside the shards a small runtime accepts connections, serves the operator's listener, and fetches an issuer's keys.
 //!
 //! ## Plugins

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ids::{DeviceId, MessageId, UserId};
@@ -16,7 +17,7 @@ pub type Timestamp = u64;
 pub type Seq = u64;
 
 /// One event of a room. In a room without a log `seq` is `None`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// Its place in the log.
     pub seq: Option<Seq>,
@@ -24,8 +25,8 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What happened in a room.
-#[derive(Clone, Debug)]
+/// What happened in a room. What is kept on disk has this form, so a name that changes is a new format there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum EventKind {
     /// A message was sent.
     MessageNew(Box<Message>),
@@ -57,7 +58,7 @@ pub enum EventKind {
 }
 
 /// A message, as it is after the event that carries it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// Its id.
     pub message_id: MessageId,

@@ -48,8 +48,9 @@ impl Server {
         std::fs::create_dir_all(&directory).unwrap();
         let config = directory.join("stentor.toml");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n\
-             [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"
+            "listen = \"127.0.0.1:0\"\ndata_directory = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n\
+             [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n",
+            directory.join("data").display()
         );
         std::fs::write(&config, text).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_stentor"))

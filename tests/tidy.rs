@@ -40,8 +40,9 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const LEAVES: [&str; 1] = ["ids"];
 
 /// Which crate is named where, besides in comments.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("wasmtime", &["src/policy/"]),
+    ("redb", &["src/store/disk/"]),
     ("aws_lc_rs", &["src/policy/precompiled/", "src/net/fetch.rs", "src/net/api/keys.rs"]),
     // The exception reads the PEM texts of keys, because a bad key is a fault of the configuration. It judges no token.
     ("jsonwebtoken", &["src/policy/", "src/config/keys.rs"]),

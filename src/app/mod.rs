@@ -3,6 +3,7 @@
 mod keys;
 mod reload;
 mod settings;
+mod storage;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,6 +21,7 @@ pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
 pub use settings::ApiKeyError;
 use settings::{api_rules, hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
+use storage::Storage;
 
 use crate::config::{ApiKey, Config, DevelopmentKeyError, Problem, development_api_key, development_key};
 use crate::ids::ShardId;
@@ -27,10 +29,10 @@ use crate::metrics::Metrics;
 use crate::net::{
     Acceptor, Admin, Admissions, Api, Demo, DemoToken, EndpointError, Gate, Inbox, Readiness, bind, run_shard,
 };
-use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
+use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies, Revocations};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::Shard;
-use crate::store::{Classes, Partition};
+use crate::store::{Classes, Image, Journal, Partition, StoreError};
 
 /// Threads for what is not a connection's: accepting, metrics.
 const CONTROL_THREADS: usize = 1;
@@ -94,6 +96,9 @@ pub enum StartError {
     /// Plugins cannot be loaded.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<LoadError>),
+    /// What was kept cannot be read, or nothing can be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The metrics' buckets are refused.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -111,6 +116,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     in_force: Mutex<InForce>,
     policies: Policies,
+    /// Ends when the last shard has.
+    writer: Option<JoinHandle<()>>,
     /// Dropped last: it serves the operator until everybody is gone.
     control: tokio::runtime::Runtime,
 }
@@ -129,7 +136,9 @@ impl Server {
         metrics.store.bytes_max.set(config.store.total_bytes_max as f64);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
         let (mailboxes, mail) = Mailboxes::new(shards);
-        let api = Arc::new(Api::new(api_rules(&config)?, mailboxes.clone(), Arc::clone(&metrics)));
+        let revocations = Arc::new(Revocations::default());
+        let api = Api::new(api_rules(&config)?, mailboxes.clone(), Arc::clone(&revocations), Arc::clone(&metrics));
+        let api = Arc::new(api);
         let forgetful = mailboxes.clone();
         let forget: policy::Forget = Arc::new(move |user| forgetful.forget(user));
         let policies = Policies::start(&config, shards, Arc::clone(&metrics), forget)
@@ -156,9 +165,20 @@ impl Server {
         let (acceptor, sockets) = Acceptor::new(client_listener, config.limits.handshakes_max, shards);
         drop(entered);
 
-        let parts = ShardParts { config: &config, shards, mailboxes, auth, metrics: Arc::clone(&metrics) };
+        let Storage { images, journal, writer } =
+            Storage::open(&config, shards, mailboxes.clone(), (Arc::clone(&metrics), Arc::clone(&readiness)))?;
+        let parts = ShardParts {
+            config: &config,
+            shards,
+            mailboxes,
+            auth,
+            revocations,
+            journal,
+            metrics: Arc::clone(&metrics),
+        };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());
-        for (((shard, chain), sockets), mail) in (0..shards).map(ShardId).zip(chains).zip(sockets).zip(mail) {
+        let kept = chains.into_iter().zip(images);
+        for (((shard, (chain, image)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail) {
             let (reload, reloaded) = mpsc::channel(RELOADS_MAX);
             reloads.push(reload);
             let inbox = Inbox {
@@ -169,9 +189,11 @@ impl Server {
                 drain_max: Duration::from_millis(config.timing.drain_ms.saturating_add(config.timing.close_ms_max)),
                 clock: clock.clone(),
             };
-            threads.push(parts.spawn(shard, chain, inbox, Arc::clone(&gate))?);
+            threads.push(parts.spawn(shard, (chain, image), inbox, Arc::clone(&gate))?);
         }
 
+        // The shards have the only ways to the writer, so that it ends after them.
+        drop(parts);
         let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
         control.spawn(
@@ -186,7 +208,20 @@ impl Server {
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
         let in_force = Mutex::new(InForce { config, keys, reloads });
-        Ok(Self { client, admin, stop, shards: threads, gate, api, readiness, metrics, in_force, policies, control })
+        Ok(Self {
+            client,
+            admin,
+            stop,
+            shards: threads,
+            gate,
+            api,
+            readiness,
+            metrics,
+            in_force,
+            policies,
+            writer,
+            control,
+        })
     }
 
     /// Where clients connect.
@@ -216,6 +251,11 @@ impl Server {
                 Ok(Err(error)) => tracing::error!(%error, "a shard failed"),
                 Err(_) => tracing::error!("a shard panicked"),
             }
+        }
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
         }
         // A name that is being looked up cannot be called back, and nobody waits for it any more.
         self.control.shutdown_background();
@@ -338,6 +378,8 @@ struct ShardParts<'a> {
     shards: u16,
     mailboxes: Mailboxes,
     auth: Arc<Auth>,
+    revocations: Arc<Revocations>,
+    journal: Option<Journal>,
     metrics: Arc<Metrics>,
 }
 
@@ -346,7 +388,7 @@ impl ShardParts<'_> {
     fn spawn(
         &self,
         shard: ShardId,
-        chain: Chain,
+        (chain, image): (Chain, Option<Image>),
         inbox: Inbox,
         gate: Arc<Gate>,
     ) -> io::Result<JoinHandle<io::Result<()>>> {
@@ -357,19 +399,25 @@ impl ShardParts<'_> {
             Arc::new(Classes::new(&self.config.store, &self.config.rooms)),
             store_limits(self.config, self.shards),
         );
+        let (journal, revocations) = (self.journal.clone(), Arc::clone(&self.revocations));
         let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
+            let store = match image {
+                Some(image) => store.restored(image),
+                None => store,
+            };
             let parts = relay::Parts {
                 shard,
                 settings: relay_settings,
                 hub,
                 store,
+                journal,
                 chain,
                 auth,
                 mailboxes,
                 metrics: Arc::clone(&metrics),
             };
-            run_shard(Shard::new(shard, settings, Relay::new(parts), metrics), inbox, gate)
+            run_shard(Shard::new(shard, settings, Relay::new(parts), metrics, revocations), inbox, gate)
         })
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn relay_settings(config: &Config) -> relay::Settings {
             rooms_max: limits.rooms_per_connection_max,
             ping_ms: config.timing.ping_ms,
         },
+        durability: config.store.durability.name(),
         rooms_per_connection_max: limits.rooms_per_connection_max,
         recover_bytes_max: limits.outbox_bytes_max,
     }

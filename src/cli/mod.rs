@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Loaded, Problem, Source, load};
+use crate::config::{Durability, Loaded, Problem, Source, load};
 
 /// A realtime server for chat-like applications whose policies are WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -25,13 +25,13 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: ConfigPath,
+    serve: ServeArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (also without any subcommand). With no configuration it is a development server on loopback.
-    Serve(ConfigPath),
+    Serve(ServeArgs),
     /// Check the configuration and its plugins, and report every problem.
     Check(ConfigPath),
     /// Print a token for a user, signed with the configured secret or the development key.
@@ -48,6 +48,26 @@ pub struct ConfigPath {
     /// The configuration file [default: stentor.toml, when there is one].
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
+}
+
+/// What to serve.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Keep everything in memory and nothing on disk, as with `store.durability = "memory"`.
+    #[arg(long)]
+    memory: bool,
+}
+
+impl ServeArgs {
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        let mut loaded = self.path.load()?;
+        if self.memory {
+            loaded.config.store.durability = Durability::Memory;
+        }
+        Ok(loaded)
+    }
 }
 
 impl ConfigPath {
@@ -122,7 +142,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
-        Command::Serve(path) => serve::run(&path),
+        Command::Serve(serve) => serve::run(&serve),
         Command::Check(path) => check::run(&path, crate::app::start_problems),
         Command::Token(arguments) => token::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
@@ -158,9 +178,9 @@ mod tests {
     fn no_subcommand_means_serve() {
         let arguments = Arguments::try_parse_from(["stentor", "--config", "a.toml"]).unwrap();
         assert!(arguments.command.is_none());
-        assert_eq!(arguments.serve.config, Some("a.toml".into()));
+        assert_eq!(arguments.serve.path.config, Some("a.toml".into()));
         let arguments = Arguments::try_parse_from(["stentor", "serve", "--config", "b.toml"]).unwrap();
-        assert!(matches!(arguments.command, Some(Command::Serve(path)) if path.config == Some("b.toml".into())));
+        assert!(matches!(arguments.command, Some(Command::Serve(serve)) if serve.path.config == Some("b.toml".into())));
         assert!(Arguments::try_parse_from(["stentor", "--config", "a.toml", "check"]).is_err());
     }
 }

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigPath, Failure, write_out};
+use super::{Failure, ServeArgs, write_out};
 use crate::app::{Listeners, Server, StartError, plugin_faults};
 use crate::config::{self, Config, Loaded, LogFormat, LogLevel, development_api_key};
 use crate::policy::sign;
@@ -16,8 +16,8 @@ use crate::policy::sign;
 /// How long the token is good that a development server prints.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) fn run(path: &ConfigPath) -> Result<(), Failure> {
-    let Loaded { config, notes, .. } = path.load()?;
+pub(crate) fn run(serve: &ServeArgs) -> Result<(), Failure> {
+    let Loaded { config, notes, .. } = serve.load()?;
     start_logging(&config.log);
     for note in notes {
         tracing::warn!("{note}");
@@ -27,11 +27,13 @@ pub(crate) fn run(path: &ConfigPath) -> Result<(), Failure> {
         StartError::Plugins(errors) => Failure::Configuration(plugin_faults(&config, &errors)),
         error => other(error),
     })?;
+    // Before anybody knows that there is somebody to send them to.
+    let signals = Signals::listen(&server)?;
     tracing::info!(client = %server.client_address(), admin = %server.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     if config.development && write_out(&greeting(&config, &server)?).is_err() {
         tracing::debug!("nobody reads the greeting");
     }
-    until_told_to_stop(&server, path)?;
+    signals.follow(&server, serve);
     tracing::info!("stopping");
     server.stop();
     tracing::info!("stopped");
@@ -100,33 +102,49 @@ enum Wish {
     Reload,
 }
 
-/// Follows signals until one of them says to stop.
-fn until_told_to_stop(server: &Server, path: &ConfigPath) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt, mut hangup) = server.block_on(async {
-        let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
-        Ok::<_, std::io::Error>((signal(kinds.0)?, signal(kinds.1)?, signal(kinds.2)?))
-    })?;
-    loop {
-        let wish = server.block_on(async {
-            // Dropping the waits for the other signals loses nothing: each is asked for again, or not needed any more.
-            tokio::select! {
-                _ = terminate.recv() => Wish::Stop,
-                _ = interrupt.recv() => Wish::Stop,
-                _ = hangup.recv() => Wish::Reload,
+/// What an operator says to a process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on a signal waits to be followed, and does not end the process.
+    fn listen(server: &Server) -> std::io::Result<Self> {
+        server.block_on(async {
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                hangup: signal(SignalKind::hangup())?,
+            })
+        })
+    }
+
+    /// Follows signals until one of them says to stop.
+    fn follow(mut self, server: &Server, serve: &ServeArgs) {
+        loop {
+            let wish = server.block_on(async {
+                // Dropping the waits for the other signals loses nothing: each is asked for again, or not needed.
+                tokio::select! {
+                    _ = self.terminate.recv() => Wish::Stop,
+                    _ = self.interrupt.recv() => Wish::Stop,
+                    _ = self.hangup.recv() => Wish::Reload,
+                }
+            });
+            match wish {
+                Wish::Stop => return,
+                // Signals that come meanwhile wait: one more reload does for all of them.
+                Wish::Reload => reload(server, serve),
             }
-        });
-        match wish {
-            Wish::Stop => return Ok(()),
-            // Signals that come meanwhile wait: one more reload does for all of them.
-            Wish::Reload => reload(server, path),
         }
     }
 }
 
 /// Puts the configuration into force as it is now, or says why not and leaves everything as it was.
-fn reload(server: &Server, path: &ConfigPath) {
+fn reload(server: &Server, serve: &ServeArgs) {
     let began = Instant::now();
-    let Loaded { config, notes, .. } = match path.load() {
+    let Loaded { config, notes, .. } = match serve.load() {
         Ok(loaded) => loaded,
         Err(failure) => {
             server.reload_refused();

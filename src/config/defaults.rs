@@ -115,6 +115,7 @@ impl Default for Delivery {
 impl Default for Store {
     fn default() -> Self {
         Self {
+            durability: super::Durability::default(),
             room_events_max: 10_000,
             room_age_seconds_max: 30 * 24 * 3600,
             room_bytes_max: 16 << 20,

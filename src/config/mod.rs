@@ -275,6 +275,8 @@ pub struct Delivery {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
+    /// Where it is kept: on `disk`, in a file in the data directory, or only in `memory`, for as long as the process runs. It is what an acknowledgement promises.
+    pub durability: Durability,
     /// Events kept per room. 0 = rooms have no log.
     pub room_events_max: usize,
     /// Age after which an event is dropped, in seconds.
@@ -289,6 +291,27 @@ pub struct Store {
     pub dedup_seconds: u64,
     /// How many `tempId`s are remembered in all; the oldest give way first.
     pub dedup_entries_max: usize,
+}
+
+/// What an acknowledged message survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The end of the process at any instant, and a power failure: it is fsynced before it is acknowledged.
+    #[default]
+    Disk,
+    /// Nothing beyond the process.
+    Memory,
+}
+
+impl Durability {
+    /// As the protocol tells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// `[[rooms]]`: a class of rooms.

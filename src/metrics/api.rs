@@ -5,7 +5,7 @@ use metrics::{Counter, Histogram, Label, Unit};
 use super::Register;
 
 /// The API's verbs, and the name for whatever is none.
-pub const API_VERBS: [&str; 14] = [
+pub const API_VERBS: [&str; 15] = [
     "publish",
     "edit",
     "delete",
@@ -16,6 +16,7 @@ pub const API_VERBS: [&str; 14] = [
     "join",
     "leave",
     "disconnect",
+    "revoke",
     "notify",
     "batch",
     "openapi",

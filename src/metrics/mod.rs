@@ -14,12 +14,14 @@ mod api;
 mod jwks;
 mod plugin;
 mod process;
+mod store;
 
 pub use api::{API_OUTCOMES, API_VERBS, ApiMetrics, ApiOutcome};
 pub use jwks::{JWKS_RESULTS, JwksMetrics};
 pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
 };
+pub use store::{COMMIT_RESULTS, StoreMetrics};
 
 /// Buckets of durations of single calls, in seconds: from a microsecond, which a filter takes, to seconds, which a hook
 /// may that waits for others.
@@ -32,11 +34,12 @@ const DELAY_SECONDS: [f64; 17] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 5.0];
 
 /// The histograms with these buckets.
-const DELAYS: [&str; 4] = [
+const DELAYS: [&str; 5] = [
     "stentor_api_request_duration_seconds",
     "stentor_delivery_latency_seconds",
     "stentor_handshake_duration_seconds",
     "stentor_shard_delay_seconds",
+    "stentor_store_commit_duration_seconds",
 ];
 
 /// Buckets of numbers of receivers.
@@ -63,7 +66,7 @@ pub const CLOSED_BY_CLIENT: &str = "client";
 pub const CLOSED_BY_NETWORK: &str = "network";
 
 /// Results of authentication.
-pub const AUTHENTICATION_RESULTS: [&str; 10] = [
+pub const AUTHENTICATION_RESULTS: [&str; 11] = [
     "ok",
     "expired",
     "malformed",
@@ -74,6 +77,7 @@ pub const AUTHENTICATION_RESULTS: [&str; 10] = [
     "denied",
     "policy_unavailable",
     "anonymous",
+    "revoked",
 ];
 
 /// Why a handshake is refused.
@@ -162,20 +166,6 @@ pub struct DeliveryMetrics {
     pub outbox_bytes: Gauge,
     /// Connections for which something waits.
     pub outbox_connections: Gauge,
-}
-
-/// What is kept.
-pub struct StoreMetrics {
-    /// Rooms kept.
-    pub rooms: Gauge,
-    /// Events kept.
-    pub events: Gauge,
-    /// Bytes of events kept.
-    pub bytes: Gauge,
-    /// Bytes of events that may be kept.
-    pub bytes_max: Gauge,
-    /// `tempId`s remembered.
-    pub dedup_entries: Gauge,
 }
 
 impl Metrics {
@@ -302,22 +292,6 @@ impl DeliveryMetrics {
                 Unit::Count,
                 "Connections for which something waits.",
             ),
-        }
-    }
-}
-
-impl StoreMetrics {
-    fn new(new: &Register<'_>) -> Self {
-        Self {
-            rooms: new.gauge("stentor_store_rooms", Unit::Count, "Rooms kept."),
-            events: new.gauge("stentor_store_events", Unit::Count, "Events kept in rooms' logs."),
-            bytes: new.gauge("stentor_store_bytes", Unit::Bytes, "Estimated memory of the events kept in rooms' logs."),
-            bytes_max: new.gauge(
-                "stentor_store_bytes_max",
-                Unit::Bytes,
-                "Estimated memory that events may take; 0 if there is no bound.",
-            ),
-            dedup_entries: new.gauge("stentor_store_dedup_entries", Unit::Count, "Sends remembered by their tempId."),
         }
     }
 }

@@ -32,6 +32,7 @@ const CONNECTION_MAX: Duration = Duration::from_secs(60);
 pub struct Readiness {
     draining: AtomicBool,
     keyless: AtomicBool,
+    storeless: AtomicBool,
 }
 
 impl Readiness {
@@ -43,6 +44,15 @@ impl Readiness {
     /// Whether there is any key to judge tokens by. Without one nobody could log in here.
     pub fn set_has_keys(&self, has_keys: bool) {
         self.keyless.store(!has_keys, Ordering::Relaxed);
+    }
+
+    /// Whether what is sent can be stored.
+    pub fn set_has_store(&self, has_store: bool) {
+        self.storeless.store(!has_store, Ordering::Relaxed);
+    }
+
+    fn is_storeless(&self) -> bool {
+        self.storeless.load(Ordering::Relaxed)
     }
 
     fn is_draining(&self) -> bool {
@@ -123,6 +133,9 @@ impl Admin {
             }
             "/readyz" if self.readiness.is_keyless() => {
                 json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"unavailable\",\"failing\":[\"keys\"]}")
+            }
+            "/readyz" if self.readiness.is_storeless() => {
+                json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"unavailable\",\"failing\":[\"store\"]}")
             }
             "/readyz" => json(StatusCode::OK, "{\"status\":\"ok\"}"),
             _ => text(StatusCode::NOT_FOUND, "not found"),

@@ -20,9 +20,6 @@ use crate::wire::encode::{self, AuthSuccess, Origin, RoomHead, RoomJoined, Serve
 use crate::wire::request::{AuthOptions, Since};
 use crate::wire::{CloseCode, ErrorCode, Refusal};
 
-/// What an acknowledgement promises here: the store keeps everything in this process' memory.
-const DURABILITY: &str = "memory";
-
 /// Someone whose token was accepted.
 pub struct Arrival {
     /// Who, and until when.
@@ -40,6 +37,8 @@ pub(super) struct Attachment {
     expires_at: Option<Timestamp>,
     rooms: Vec<Attaching>,
     outstanding: usize,
+    /// Whether a room could not be asked.
+    failed: bool,
     recovers: bool,
     /// Memberships that began meanwhile, to be followed once the rooms have answered.
     later: Vec<MembershipChange>,
@@ -67,6 +66,7 @@ impl Relay {
                 attributes: Arc::clone(&arrival.identity.attributes),
                 renewals: 0,
                 verdicts: None,
+                token_id: arrival.identity.token_id.clone(),
                 device: arrival.options.device.clone(),
                 session: self.ids.session(),
                 dialect: arrival.options.encoding.dialect,
@@ -83,6 +83,7 @@ impl Relay {
             self.hub.set_encoding(key, arrival.options.encoding);
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.attributes = Arc::clone(&arrival.identity.attributes);
+            peer.token_id.clone_from(&arrival.identity.token_id);
             peer.renewals = peer.renewals.wrapping_add(1);
             peer.verdicts = None;
         }
@@ -93,6 +94,9 @@ impl Relay {
 
     pub(super) fn arrived(&mut self, asked: Asked, arrival: Arrival, answer: Answer) {
         let key = asked.key;
+        if matches!(answer, Answer::Unavailable) {
+            return self.nothing_to_attach_to(&asked);
+        }
         let Answer::Rooms(mut rooms) = answer else {
             self.refuse(
                 &asked,
@@ -165,6 +169,7 @@ impl Relay {
             expires_at: arrival.identity.expires_at,
             rooms: rooms.iter().map(attaching).collect(),
             outstanding: rooms.len(),
+            failed: false,
             recovers,
             later,
         };
@@ -187,6 +192,7 @@ impl Relay {
     pub(super) fn attached(&mut self, key: ConnectionKey, index: usize, answer: Answer) {
         let Some(attachment) = self.attachment(key) else { return };
         attachment.outstanding -= 1;
+        attachment.failed |= matches!(answer, Answer::Unavailable);
         let done = attachment.outstanding == 0;
         if let (Answer::Entered(entry), Some(attaching)) = (answer, attachment.rooms.get_mut(index)) {
             let (room, membership, live) = (attaching.room.clone(), entry.membership, entry.live_in.is_some());
@@ -211,6 +217,9 @@ impl Relay {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(pending) = peer.pending.take() else { return };
         let Pending { asked, waiting: Waiting::Attach(attachment) } = *pending else { return };
+        if attachment.failed {
+            return self.nothing_to_attach_to(&asked);
+        }
         let heads: Vec<RoomHead> = attachment
             .rooms
             .iter()
@@ -225,7 +234,7 @@ impl Relay {
                 name: "stentor",
                 version: env!("CARGO_PKG_VERSION"),
                 node: &self.settings.node,
-                durability: DURABILITY,
+                durability: self.settings.durability,
             },
             limits: self.settings.limits,
             rooms: &heads,
@@ -240,6 +249,12 @@ impl Relay {
         for change in &attachment.later {
             self.follow(key, change);
         }
+    }
+
+    /// The store fails. A connection that is live in some of its rooms only would miss what nobody tells it.
+    fn nothing_to_attach_to(&mut self, asked: &Asked) {
+        self.refuse(asked, None, &Refusal::new(ErrorCode::StoreUnavailable, "the store did not answer the question"));
+        self.hub.close(asked.key, CloseCode::OverCapacity);
     }
 
     /// The user joined a room on another connection; an attached one becomes live there too.

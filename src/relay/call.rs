@@ -61,6 +61,7 @@ impl Relay {
             attributes: Arc::default(),
             renewals: 0,
             verdicts: None,
+            token_id: None,
             device: None,
             session: Box::default(),
             dialect: Dialect::Room,

@@ -12,7 +12,7 @@ use super::rights::Purpose;
 use super::{Call, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId};
 use crate::policy::{Action, AuthError, Decision, Identity};
-use crate::store::{Answer, MembershipChange, Op, owner_of};
+use crate::store::{Answer, Done, MembershipChange, Op, owner_of};
 use crate::wire::Frame;
 
 /// One thing that a shard tells another.
@@ -45,6 +45,8 @@ pub enum Mail {
         /// The receiver's connection that does not want it.
         except: Option<ConnectionKey>,
     },
+    /// The disk is done with something that the receiver's store changed.
+    Stored(Done),
     /// A membership that began or ended.
     Change(MembershipChange),
     /// What the auth chain says of rights that a connection of the receiver's asked for.

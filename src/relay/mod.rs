@@ -10,11 +10,13 @@
 mod asked;
 mod attach;
 mod call;
+mod commit;
 mod depart;
 mod errand;
 mod join;
 mod mail;
 mod messages;
+mod outcome;
 mod peer;
 mod read;
 mod report;
@@ -32,6 +34,7 @@ pub use asked::Asked;
 pub use attach::Arrival;
 use call::Calls;
 pub use call::{Call, CallReply};
+use commit::{Asker, Commits};
 use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
@@ -44,7 +47,7 @@ use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId}
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
 use crate::policy::{Action, Auth, Chain, NotAllowed, Who};
-use crate::store::{Answer, MembershipChange, Op, Outcome, Partition, owner_of};
+use crate::store::{Answer, Journal, MembershipChange, Op, Outcome, Partition};
 use crate::wire::encode::{self, LimitsInfo};
 use crate::wire::request::Request;
 use crate::wire::{ErrorCode, Refusal};
@@ -56,6 +59,8 @@ pub struct Settings {
     pub node: Arc<str>,
     /// What clients are told they may do.
     pub limits: LimitsInfo,
+    /// What an acknowledgement promises here.
+    pub durability: &'static str,
     /// Rooms in which one connection may be live.
     pub rooms_per_connection_max: usize,
     /// Bytes that one `auth` may bring back, over all rooms.
@@ -75,6 +80,7 @@ pub struct Relay {
     judged: HashMap<(Action, RoomId), Result<(), NotAllowed>>,
     /// How often verdicts were forgotten.
     forgets: u64,
+    commits: Commits,
     mailboxes: Mailboxes,
     metrics: Arc<Metrics>,
     ids: IdSource,
@@ -97,6 +103,8 @@ pub struct Parts {
     pub hub: hub::Limits,
     /// This shard's part of the store.
     pub store: Partition,
+    /// The way to the disk, if what the store keeps is to be kept there.
+    pub journal: Option<Journal>,
     /// This shard's message filters.
     pub chain: Chain,
     /// The auth chain.
@@ -137,6 +145,7 @@ impl Relay {
             auth: parts.auth,
             judged: HashMap::new(),
             forgets: 0,
+            commits: Commits::new(parts.journal),
             mailboxes: parts.mailboxes,
             metrics: parts.metrics,
             ids: IdSource::default(),
@@ -237,78 +246,22 @@ impl Relay {
         self.submit(op, Some(ticket), no_echo);
     }
 
-    /// Hands an operation to its owner.
-    fn submit(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool) {
-        let owner = owner_of(op.owner(), self.mailboxes.count());
-        if owner == self.shard {
-            self.execute(op, ticket, no_echo, self.shard);
-        } else {
-            self.mailboxes.send(owner, Mail::Op { op, ticket, no_echo, from: self.shard });
-        }
-    }
-
-    /// Carries out an operation that this shard owns, and passes on what it led to.
-    ///
-    /// The order matters: an event is published before the answer, so that whoever becomes live by the answer does not
-    /// get it (and after the answer of whoever leaves, for the same reason); and a change of membership is told after the
-    /// answer, so that the asking connection knows it first.
-    fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
-        let Outcome { answer, feed, forward, change } = self.store.apply(op, from, wall_clock());
-        let except = ticket.as_ref().filter(|_| no_echo).map(|ticket| (ticket.shard, ticket.key));
-        let leaves = matches!(answer, Some(Answer::Left));
-        if let Some(feed) = feed.as_ref().filter(|_| !leaves) {
-            self.publish(feed, except);
-        }
-        if let (Some(answer), Some(ticket)) = (answer, ticket) {
-            if ticket.shard == self.shard {
-                self.answered(ticket, answer);
-            } else {
-                self.mailboxes.send(ticket.shard, Mail::Answer { ticket, answer });
-            }
-        }
-        if let Some(feed) = feed.as_ref().filter(|_| leaves) {
-            self.publish(feed, except);
-        }
-        if let Some(op) = forward {
-            self.submit(op, None, false);
-        }
-        if let Some(change) = change {
-            for shard in self.mailboxes.others(self.shard) {
-                self.mailboxes.send(shard, Mail::Change(change.clone()));
-            }
-            self.membership_changed(&change);
-        }
-    }
-
-    /// Encodes an event, once, and hands it to every shard where someone is live in its room.
-    fn publish(&mut self, feed: &crate::store::Feed, except: Option<(ShardId, ConnectionKey)>) {
-        let origin = encode::Origin { room: &feed.room, epoch: feed.epoch.as_deref() };
-        let frame = Arc::new(encode::event(origin, &feed.event));
-        let except_on = |shard| except.filter(|(home, _)| *home == shard).map(|(_, key)| key);
-        for shard in self.mailboxes.others(self.shard).filter(|shard| feed.shards & (1 << shard.0) != 0) {
-            let push = Mail::Push { room: feed.room.clone(), frame: Arc::clone(&frame), except: except_on(shard) };
-            self.mailboxes.send(shard, push);
-        }
-        self.deliver(&feed.room, frame, except_on(self.shard));
-    }
-
-    fn deliver(&mut self, room: &RoomId, frame: Arc<crate::wire::Frame>, except: Option<ConnectionKey>) {
-        let recipients = self.hub.publish(room, frame, except, Instant::now());
-        if recipients > 0 {
-            self.metrics.fanout_recipients.record(u32::try_from(recipients).unwrap_or(u32::MAX));
-        }
-    }
-
     /// Takes what another shard sent.
     pub fn receive(&mut self, mail: Mail) {
         match mail {
-            Mail::Op { op, ticket, no_echo, from } => self.execute(op, ticket, no_echo, from),
+            Mail::Op { op, ticket, no_echo, from } => {
+                // An operation may come back to the shard that asked, as the second half of another.
+                let ours = ticket.as_ref().filter(|ticket| ticket.shard == self.shard).map(|ticket| ticket.key);
+                self.execute(op, ticket, no_echo, from);
+                ours.into_iter().for_each(|key| self.wake_unless_waiting(key));
+            }
             Mail::Answer { ticket, answer } => {
                 let key = ticket.key;
                 self.answered(ticket, answer);
                 self.wake_unless_waiting(key);
             }
             Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
+            Mail::Stored(done) => self.committed(done),
             Mail::Change(change) => self.membership_changed(&change),
             Mail::Judged(judgement) => {
                 let key = judgement.key;
@@ -428,6 +381,7 @@ impl Relay {
     pub fn sweep(&mut self) {
         self.hub.sweep(Instant::now());
         self.store.sweep(wall_clock());
+        self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
         self.report();
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) renewals: u32,
     /// What plugins said of the connection's rights.
     pub(super) verdicts: Option<Box<Verdicts>>,
+    /// The name of the token that it came with last.
+    pub(super) token_id: Option<Box<str>>,
     pub(super) device: Option<DeviceId>,
     /// This connection's session, as the client knows it.
     pub(super) session: Box<str>,

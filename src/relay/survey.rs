@@ -25,6 +25,8 @@ pub enum Target {
     User(UserId, Option<DeviceId>),
     /// The one of a session.
     Session(Box<str>),
+    /// Those that came with a token of this name last.
+    Token(Box<str>),
 }
 
 /// What is asked of a shard.
@@ -118,6 +120,10 @@ impl Relay {
                     device.is_none() || self.peers.get(*key).is_some_and(|peer| peer.device == *device)
                 };
                 self.users.get(user).into_iter().flatten().copied().filter(is_meant).collect()
+            }
+            Target::Token(token) => {
+                let found = self.peers.keys().filter(|(_, peer)| peer.token_id.as_ref() == Some(token));
+                found.map(|(key, _)| key).collect()
             }
             Target::Session(session) => {
                 let found = self.peers.keys().find(|(_, peer)| peer.session == *session);

@@ -1,20 +1,26 @@
 //! What is kept: rooms' logs, members, repeated sends, who is live where. And the seam between engines and the rest.
 //!
 //! The seam is a closed set of operations. An [`Op`] is submitted to its owner and answered *later*: at once by the
-//! engine in memory, after an fsync or a round trip by others. What an operation caused beside its [`Answer`] (an event
-//! for everyone who is live in the room, a change of someone's membership) comes with the same [`Outcome`], never
-//! before it is stored. The store knows nothing of connections, frames or plugins: whoever submits an operation
+//! engine in memory, after an fsync with a disk behind it, after a round trip by others. What an operation caused beside
+//! its [`Answer`] (an event for everyone who is live in the room, a change of someone's membership) comes with the same
+//! [`Outcome`], never before it is stored. The store knows nothing of connections, frames or plugins: whoever submits an operation
 //! remembers for whom.
 
+mod change;
 mod class;
+mod disk;
 mod embedded;
+mod owner;
 
 use std::sync::Arc;
 
+pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
-pub use embedded::Partition;
+pub use disk::{Batch, Disk, Done, Journal, News, StoreError};
+pub use embedded::{Partition, RoomSummary};
+pub use owner::owner_of;
 
-use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
+use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};
 use crate::wire::request::{Page, Since};
 use serde_json::value::RawValue;
@@ -203,7 +209,8 @@ pub enum Op {
         /// Who.
         user: UserId,
     },
-    /// From a room's owner to a user's: a membership began or ended. Answered by nobody; causes a [`MembershipChange`].
+    /// From a room's owner to a user's: a membership began or ended. Causes a [`MembershipChange`]; brings whoever left
+    /// the answer to its `Leave`.
     Index(MembershipChange),
     /// Any of these, for one of the application's own servers: no membership is needed, and nobody becomes live.
     OfServer(Box<Op>),
@@ -251,6 +258,21 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Whether it is about what is kept of a room, rather than of a user.
+    pub fn is_of_room(&self) -> bool {
+        match self {
+            Self::Reserve { .. }
+            | Self::RoomsOf { .. }
+            | Self::Arrive { .. }
+            | Self::Depart { .. }
+            | Self::Index(_) => false,
+            Self::OfServer(op) => op.is_of_room(),
+            _ => true,
+        }
+    }
+}
+
 /// Where a room stands.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -275,6 +297,8 @@ impl Head {
 pub struct Entry {
     /// Where the room stands. The connection is live for everything after.
     pub head: Head,
+    /// Whose, if the connection became live there.
+    pub user: Option<UserId>,
     /// Which of the room's memberships this is.
     pub membership: u64,
     /// The room, if the connection became live there and has to be detached some day.
@@ -367,6 +391,8 @@ pub enum Answer {
         /// The version it has.
         version: u64,
     },
+    /// It could not be stored, and nothing of it was done.
+    Unavailable,
 }
 
 /// An event for everyone who is live in its room.
@@ -395,23 +421,17 @@ pub struct Outcome {
     pub change: Option<MembershipChange>,
 }
 
+impl Outcome {
+    /// Whether it led to nothing that anybody is told.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self { answer: None, feed: None, forward: None, change: None })
+    }
+}
+
 impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
         Self { answer: Some(answer), ..Self::default() }
     }
-}
-
-/// A room in a listing.
-#[derive(Clone, Debug)]
-pub struct RoomSummary {
-    /// Which room.
-    pub room: RoomId,
-    /// Where it stands.
-    pub head: Head,
-    /// Its members.
-    pub members: usize,
-    /// Live connections of them, on all shards.
-    pub live: usize,
 }
 
 /// How much is kept.
@@ -425,14 +445,4 @@ pub struct Usage {
     pub bytes: usize,
     /// Remembered `tempId`s.
     pub dedup_entries: usize,
-}
-
-/// Which shard owns a name. Any even spread will do, but every shard must find the same.
-pub fn owner_of(name: &str, shards: u16) -> ShardId {
-    // FNV-1a: short, well spread over the low bits after the fold, and the same everywhere.
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let folded = hash ^ (hash >> 32);
-    ShardId(u16::try_from(folded % u64::from(shards.max(1))).unwrap_or(0))
 }

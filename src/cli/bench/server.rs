@@ -213,6 +213,7 @@ fn configuration(
          [log]\nlevel = \"warn\"\n\
          [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n\
          {delivery}\
+         [store]\ndurability = \"memory\"\n\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
          {plugins}",

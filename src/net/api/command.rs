@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::ids::{self, DeviceId, IdError, RoomId, UserId};
+use crate::policy::Revoked;
 use crate::relay::{Surveyed, Target};
 use crate::wire::request::object;
 use crate::wire::{ErrorCode, Refusal};
@@ -66,6 +67,12 @@ pub(super) enum Command {
     Broadcast(Vec<Act>),
     /// Something on every shard, whose answers are added up.
     Everywhere(Surveyed),
+    /// Takes tokens back, and closes the connections that came with them.
+    Revoke {
+        what: Revoked,
+        until: u64,
+        disconnect: Surveyed,
+    },
     ConnectionsOf(UserId),
     Connections(Part),
     Rooms(Part),
@@ -88,6 +95,7 @@ pub(super) fn parse(verb: &str, body: &RawValue, caller: &str, bounds: Bounds) -
         "history" => act("history", body, Some(caller), bounds),
         "broadcast" => broadcast(body, bounds),
         "disconnect" => disconnect(body),
+        "revoke" => revoke(body),
         "notify" => notify(body, bounds),
         "connections" => connections(body),
         "rooms" => rooms(body),
@@ -218,18 +226,50 @@ impl RawTarget<'_> {
     }
 }
 
-fn disconnect(body: &RawValue) -> Result<Command, Refusal> {
+fn revoke(body: &RawValue) -> Result<Command, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct What<'a> {
+        #[serde(borrow)]
+        user_id: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        token_id: Option<Cow<'a, str>>,
+        expires_at: u64,
+    }
+    let What { user_id: user, token_id, expires_at: until } = object(Some(body))?;
+    let (what, target) = match (user, token_id) {
+        (Some(user), None) => {
+            let user = user_id(&user)?;
+            (Revoked::User(user.clone()), Target::User(user, None))
+        }
+        (None, Some(token)) => {
+            ids::check_id(&token).map_err(bad_id("tokenId"))?;
+            let token: Box<str> = token.into();
+            (Revoked::Token(token.clone()), Target::Token(token))
+        }
+        _ => return Err(Refusal::payload("name either userId or tokenId")),
+    };
+    let disconnect = Surveyed::Disconnect { target, reason: reason(body)? };
+    Ok(Command::Revoke { what, until, disconnect })
+}
+
+/// What clients are told whose connections are closed.
+fn reason(body: &RawValue) -> Result<Box<str>, Refusal> {
     #[derive(Deserialize)]
     struct Why<'a> {
         #[serde(borrow)]
         reason: Option<Cow<'a, str>>,
     }
-    let target = object::<RawTarget<'_>>(Some(body))?.check()?;
     let reason = object::<Why<'_>>(Some(body))?.reason.unwrap_or(Cow::Borrowed(REASON_DEFAULT));
     if reason.len() > REASON_BYTES_MAX {
         return Err(Refusal::payload(format!("reason must be at most {REASON_BYTES_MAX} bytes long")));
     }
-    Ok(Command::Everywhere(Surveyed::Disconnect { target, reason: reason.into() }))
+    Ok(reason.into())
+}
+
+fn disconnect(body: &RawValue) -> Result<Command, Refusal> {
+    let target = object::<RawTarget<'_>>(Some(body))?.check()?;
+    Ok(Command::Everywhere(Surveyed::Disconnect { target, reason: reason(body)? }))
 }
 
 fn notify(body: &RawValue, bounds: Bounds) -> Result<Command, Refusal> {

@@ -25,6 +25,7 @@ pub use self::command::Bounds;
 use self::command::known_verb;
 pub use self::keys::Keys;
 use crate::metrics::{ApiOutcome, Metrics};
+use crate::policy::Revocations;
 use crate::relay::{CallReply, Mailboxes};
 use crate::wire::decode::deeper_than;
 use crate::wire::encode::json;
@@ -51,6 +52,7 @@ pub struct Rules {
 pub struct Api {
     rules: RwLock<Arc<Rules>>,
     mailboxes: Mailboxes,
+    revocations: Arc<Revocations>,
     metrics: Arc<Metrics>,
     under_way: AtomicUsize,
 }
@@ -66,8 +68,8 @@ impl Drop for UnderWay<'_> {
 
 impl Api {
     /// An API in front of some shards.
-    pub fn new(rules: Rules, mailboxes: Mailboxes, metrics: Arc<Metrics>) -> Self {
-        Self { rules: RwLock::new(Arc::new(rules)), mailboxes, metrics, under_way: AtomicUsize::new(0) }
+    pub fn new(rules: Rules, mailboxes: Mailboxes, revocations: Arc<Revocations>, metrics: Arc<Metrics>) -> Self {
+        Self { rules: RwLock::new(Arc::new(rules)), mailboxes, revocations, metrics, under_way: AtomicUsize::new(0) }
     }
 
     /// From here on these hold, for requests that are still to come.
@@ -140,7 +142,7 @@ impl Api {
 
     async fn one(&self, rules: &Rules, key: &str, verb: &str, body: &RawValue) -> CallReply {
         let command = command::parse(verb, body, key, rules.bounds)?;
-        run::run(&self.mailboxes, command).await
+        run::run(&self.mailboxes, &self.revocations, command).await
     }
 
     /// One after the other, each whatever became of those before.

@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 
 use super::command::{Act, Command, Cursor, Part};
 use crate::ids::ShardId;
-use crate::relay::{Call, CallReply, Mail, Mailboxes, Survey, SurveyReply, Surveyed};
+use crate::policy::{Full, Revocations};
+use crate::relay::{Call, CallReply, Mail, Mailboxes, Survey, SurveyReply, Surveyed, wall_clock};
 use crate::wire::encode::json;
 use crate::wire::{ErrorCode, Refusal};
 
@@ -29,8 +30,15 @@ struct Page {
 }
 
 /// Carries a command out: the data of its answer, or why there are none.
-pub(super) async fn run(mailboxes: &Mailboxes, command: Command) -> CallReply {
+pub(super) async fn run(mailboxes: &Mailboxes, revocations: &Revocations, command: Command) -> CallReply {
     match command {
+        Command::Revoke { what, until, disconnect } => {
+            // First the tokens: whoever is on the way in meanwhile is turned away, or there already to be closed.
+            revocations.revoke(what, until, wall_clock()).map_err(|Full| {
+                Refusal::new(ErrorCode::LimitExceeded, "there are as many revocations as are allowed")
+            })?;
+            everywhere(mailboxes, &disconnect).await
+        }
         Command::Act(act) => answer(send(mailboxes, act)).await,
         Command::Broadcast(acts) => broadcast(mailboxes, acts).await,
         Command::Everywhere(asked) => everywhere(mailboxes, &asked).await,

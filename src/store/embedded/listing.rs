@@ -4,10 +4,24 @@
 //! however many rooms there are; a room that is made meanwhile may be missed, and one that stays is listed once.
 
 use super::Partition;
-use crate::store::RoomSummary;
+use crate::ids::RoomId;
+use crate::store::Head;
 
 /// Places of the table that one page looks at, most of which may be empty.
 const PLACES_MAX: usize = 4096;
+
+/// A room in a listing.
+#[derive(Clone, Debug)]
+pub struct RoomSummary {
+    /// Which room.
+    pub room: RoomId,
+    /// Where it stands.
+    pub head: Head,
+    /// Its members.
+    pub members: usize,
+    /// Live connections of them, on all shards.
+    pub live: usize,
+}
 
 impl Partition {
     /// Some rooms from a place on, and the place where the next page begins, if this was not the last.

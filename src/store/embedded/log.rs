@@ -33,6 +33,16 @@ impl Log {
         Self { epoch, first: 1, events: VecDeque::new(), bytes: 0, messages: HashMap::new() }
     }
 
+    /// A log as it was kept. Its events follow, in order.
+    pub(super) fn restored(epoch: Arc<str>, first: Seq) -> Self {
+        Self { first, ..Self::new(epoch) }
+    }
+
+    /// `seq` of the first event that is kept, or of the next one when none is.
+    pub(super) fn first(&self) -> Seq {
+        self.first
+    }
+
     pub(super) fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
@@ -56,8 +66,14 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, kind: EventKind) -> Arc<Event> {
+        let event = Arc::new(Event { seq: Some(self.head() + 1), kind });
+        self.push(Arc::clone(&event));
+        event
+    }
+
+    /// Takes in the event that follows the head.
+    pub(super) fn push(&mut self, event: Arc<Event>) {
         let seq = self.head() + 1;
-        let event = Arc::new(Event { seq: Some(seq), kind });
         match &event.kind {
             EventKind::MessageNew(message) => {
                 self.messages.insert(message.message_id.clone(), Standing { seq, edits: Vec::new() });
@@ -70,8 +86,49 @@ impl Log {
             EventKind::MessageDeleted { .. } | EventKind::MemberJoined { .. } | EventKind::MemberLeft { .. } => {}
         }
         self.bytes += event.cost_bytes();
-        self.events.push_back(Arc::clone(&event));
-        event
+        self.events.push_back(event);
+    }
+
+    /// Takes back the event that was appended last.
+    pub(super) fn pop(&mut self, seq: Seq) {
+        let Some(event) = self.events.pop_back_if(|event| event.seq == Some(seq)) else {
+            // It was so big, or the log so small, that it was dropped again at once.
+            self.first = self.first.min(seq);
+            return;
+        };
+        self.bytes -= event.cost_bytes();
+        match &event.kind {
+            EventKind::MessageNew(message) => {
+                self.messages.remove(&message.message_id);
+            }
+            EventKind::MessageEdited(message) => {
+                if let Some(standing) = self.messages.get_mut(&message.message_id) {
+                    standing.edits.pop();
+                }
+            }
+            EventKind::MessageDeleted { .. } | EventKind::MemberJoined { .. } | EventKind::MemberLeft { .. } => {}
+        }
+    }
+
+    /// The events that carry a message's content.
+    pub(super) fn carriers(&self, id: &MessageId) -> Vec<Arc<Event>> {
+        let standing = self.messages.get(id);
+        let places = standing.into_iter().flat_map(|it| std::iter::once(&it.seq).chain(&it.edits));
+        places.filter_map(|seq| self.get(*seq).cloned()).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn since_first(&self) -> (usize, &VecDeque<Arc<Event>>) {
+        (self.bytes, &self.events)
+    }
+
+    /// Puts an event where another version of it stands.
+    pub(super) fn put(&mut self, event: Arc<Event>) {
+        let index = event.seq.and_then(|seq| seq.checked_sub(self.first)).and_then(|index| usize::try_from(index).ok());
+        if let Some(slot) = index.and_then(|index| self.events.get_mut(index)) {
+            self.bytes = self.bytes - slot.cost_bytes() + event.cost_bytes();
+            *slot = event;
+        }
     }
 
     /// A message in its present state.
@@ -86,23 +143,13 @@ impl Log {
 
     /// Takes a message's content out of every event that carries it.
     pub(super) fn redact(&mut self, id: &MessageId, deleted_at: Timestamp) {
-        let Some(standing) = self.messages.get(id) else { return };
-        let places: Vec<Seq> = std::iter::once(standing.seq).chain(standing.edits.iter().copied()).collect();
-        for seq in places {
-            let Some(slot) = seq
-                .checked_sub(self.first)
-                .and_then(|index| usize::try_from(index).ok())
-                .and_then(|index| self.events.get_mut(index))
-            else {
-                continue;
-            };
-            let mut event = Event::clone(slot);
+        for event in self.carriers(id) {
+            let mut event = Event::clone(&event);
             if let EventKind::MessageNew(message) | EventKind::MessageEdited(message) = &mut event.kind {
                 message.content = None;
                 message.deleted_at = Some(deleted_at);
             }
-            self.bytes = self.bytes - slot.cost_bytes() + event.cost_bytes();
-            *slot = Arc::new(event);
+            self.put(Arc::new(event));
         }
     }
 

@@ -1,29 +1,33 @@
 //! The engine in memory: each shard owns a partition of all rooms and users, and nobody else touches it.
 //!
 //! A partition is a plain state machine: an operation and the time go in, an outcome comes out. It has no lock, no
-//! clock and no `async`.
+//! clock and no `async`. With a disk behind it, it also notes what each operation changed (`undo`), for the disk to
+//! write and, if that fails, to be taken back.
 
 mod dedup;
 mod listing;
 mod log;
+mod retention;
 mod room;
 mod server;
+mod undo;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use self::dedup::{Dedup, Sent};
+use self::dedup::Dedup;
+pub use self::listing::RoomSummary;
+use self::retention::Retention;
 use self::room::Room;
 use self::server::Asker;
-use super::{Answer, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Usage};
+use super::{
+    Answer, Change, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Sent, Usage,
+};
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
-use crate::message::{Event, EventKind, Message, Seq, Timestamp};
+use crate::message::{Event, EventKind, Message, Timestamp};
 use crate::wire::request::Since;
-
-/// Rooms that one sweep looks at, so that a sweep costs the same however many there are.
-const SWEEP_ROOMS_MAX: usize = 256;
 
 /// One shard's part of the store.
 pub struct Partition {
@@ -39,6 +43,8 @@ pub struct Partition {
     asker: Asker,
     /// Where the next sweep goes on.
     sweep_from: usize,
+    /// What was changed since somebody asked; `None` if nobody does.
+    changes: Option<Vec<Change>>,
 }
 
 /// A user with a room or a connection.
@@ -50,29 +56,11 @@ struct User {
     connections: u32,
 }
 
-/// What all logs of a partition cost together, and in which order their events came.
-#[derive(Default)]
-struct Retention {
-    events: usize,
-    bytes: usize,
-    /// Oldest first. Entries of events that are gone already are skipped.
-    order: std::collections::VecDeque<Place>,
-    /// Rooms made so far: a slot used again gets another serial.
-    serial: u64,
-}
-
 /// Who joins, what the connection has seen, and on which shard it becomes live.
 struct Newcomer {
     user: UserId,
     since: Option<Since>,
     live: Option<ShardId>,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    room: usize,
-    serial: u64,
-    seq: Seq,
 }
 
 impl Partition {
@@ -90,6 +78,7 @@ impl Partition {
             ids: IdSource::default(),
             asker: Asker::default(),
             sweep_from: 0,
+            changes: None,
         }
     }
 
@@ -155,7 +144,13 @@ impl Partition {
                 self.settle(&room, outcome, now)
             }
             Op::Delete { room, user, message_id, any_author } => {
+                let before = self.carriers(&room, &message_id);
                 let outcome = self.with_member(&room, &user, |room| room.delete(&user, &message_id, any_author, now));
+                if outcome.feed.is_some() {
+                    let after = self.carriers(&room, &message_id);
+                    let room = room.clone();
+                    self.note(|| Change::Redacted { room, before, after });
+                }
                 self.settle(&room, outcome, now)
             }
             Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
@@ -228,7 +223,9 @@ impl Partition {
             user.rooms.retain(|room| *room != change.room);
             self.forget_user_without_anything(&change.user);
         }
-        Outcome { change: (!change.quiet).then_some(change), ..Outcome::default() }
+        // Who left is told now that it is known everywhere.
+        let answer = (!change.joined && !change.quiet).then_some(Answer::Left);
+        Outcome { answer, change: (!change.quiet).then_some(change), ..Outcome::default() }
     }
 
     fn join(&mut self, id: &RoomId, newcomer: Newcomer, now: Timestamp) -> Outcome {
@@ -261,7 +258,11 @@ impl Partition {
         self.open_room(id);
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return refused(JoinRefusal::Limit) };
         let limits = &self.limits;
-        let membership = room.add_member(user.clone());
+        let membership = room.add_member(user.clone(), now);
+        if let Some(changes) = &mut self.changes {
+            let after = room.member(&user);
+            changes.push(Change::Member { room: id.clone(), user: user.clone(), before: None, after });
+        }
         let event = (room.members() <= limits.member_events_max)
             .then(|| room.record(EventKind::MemberJoined { user: user.clone(), at: now }));
         // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
@@ -286,8 +287,11 @@ impl Partition {
         let member_events_max = self.limits.member_events_max;
         let removed = self.asker == Asker::Server;
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return Answer::NotAMember.into() };
-        let members = room.members();
+        let (members, before) = (room.members(), room.member(&user));
         let Some(membership) = room.remove_member(&user) else { return Answer::NotAMember.into() };
+        if let Some(changes) = &mut self.changes {
+            changes.push(Change::Member { room: id.clone(), user: user.clone(), before, after: None });
+        }
         let event =
             (members <= member_events_max).then(|| room.record(EventKind::MemberLeft { user: user.clone(), at: now }));
         Outcome {
@@ -343,7 +347,9 @@ impl Partition {
         let receipt = Receipt { message_id, log: room.log_place(event.seq), sent_at: now, duplicate: false };
         let feed = room.feed(event);
         if let Some(sent) = sent {
-            self.dedup.remember(sent, receipt.clone(), now);
+            let expiry = self.dedup.remember(sent.clone(), receipt.clone(), now);
+            let receipt = receipt.clone();
+            self.note(|| Change::Sent { sent, receipt, expiry });
         }
         Outcome { answer: Some(Answer::Appended(receipt)), feed: Some(feed), ..Outcome::default() }
     }
@@ -358,58 +364,6 @@ impl Partition {
         let key = self.rooms.insert(room);
         self.by_id.insert(id.clone(), key);
     }
-
-    /// Accounts for what an operation logged, and drops what is over the bounds.
-    fn settle(&mut self, id: &RoomId, outcome: Outcome, now: Timestamp) -> Outcome {
-        let Some(key) = self.by_id.get(id).copied() else { return outcome };
-        if let Some(room) = self.rooms.get_mut(key) {
-            if let Some(seq) = outcome.feed.as_ref().and_then(|feed| feed.event.seq) {
-                self.retention.order.push_back(Place { room: key, serial: room.serial(), seq });
-            }
-            room.trim(now);
-            self.retention.account(room);
-        }
-        self.trim_total();
-        outcome
-    }
-
-    /// Drops the oldest events of all rooms until their total is within its bound.
-    fn trim_total(&mut self) {
-        let bytes_max = self.limits.total_bytes_max;
-        while bytes_max != 0
-            && self.retention.bytes > bytes_max
-            && let Some(place) = self.retention.order.pop_front()
-        {
-            if let Some(room) = self.rooms.get_mut(place.room).filter(|room| room.serial() == place.serial) {
-                room.drop_if_first(place.seq);
-                self.retention.account(room);
-            }
-        }
-        // Rooms drop events by their own bounds too; once most of the order speaks of such, it is made anew.
-        if self.retention.order.len() > 1024 + 2 * self.retention.events {
-            let rooms = &self.rooms;
-            self.retention.order.retain(|place| {
-                rooms.get(place.room).is_some_and(|room| room.serial() == place.serial && room.holds(place.seq))
-            });
-        }
-    }
-
-    /// Drops what grew too old in some of the rooms, and rooms that nothing is left of. To be called now and then.
-    pub fn sweep(&mut self, now: Timestamp) {
-        self.dedup.forget_old(now);
-        let end = self.sweep_from + SWEEP_ROOMS_MAX;
-        let keys = self.sweep_from..end;
-        self.sweep_from = if end < self.rooms.capacity() { end } else { 0 };
-        for key in keys {
-            let Some(room) = self.rooms.get_mut(key) else { continue };
-            room.trim(now);
-            self.retention.account(room);
-            if room.is_void() {
-                let room = self.rooms.remove(key);
-                self.by_id.remove(room.id());
-            }
-        }
-    }
 }
 
 /// Tells a user's owner that nobody joined after all.
@@ -420,15 +374,6 @@ fn unreserve(room: RoomId, user: UserId) -> Op {
 /// A room by its name. Free of `self`, so that its caller can still reach the partition's other parts.
 fn find<'a>(rooms: &'a mut slab::Slab<Room>, by_id: &HashMap<RoomId, usize>, id: &RoomId) -> Option<&'a mut Room> {
     by_id.get(id).and_then(|key| rooms.get_mut(*key))
-}
-
-impl Retention {
-    /// Takes over what a room's log gained and lost since the last time.
-    fn account(&mut self, room: &mut Room) {
-        let (before, after) = room.usage_change();
-        self.events = self.events - before.0 + after.0;
-        self.bytes = self.bytes - before.1 + after.1;
-    }
 }
 
 impl Room {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::log::Log;
 use crate::ids::{MessageId, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
-use crate::store::{Answer, Class, Entry, Head, Limits, Outcome, Revision, RoomSummary};
+use crate::store::{Answer, Class, Entry, Head, Limits, Member, Outcome, Revision, RoomState, RoomSummary};
 use crate::wire::request::{Page, Since};
 
 /// One room.
@@ -24,13 +24,8 @@ pub(super) struct Room {
     serial: u64,
     /// Events and bytes as last accounted for by the partition.
     accounted: (usize, usize),
-}
-
-#[derive(Clone, Copy)]
-struct Member {
-    membership: u64,
-    /// Live connections, on all shards.
-    live: u32,
+    /// Its log's bounds and its memberships as last noted as a change.
+    noted: Option<(Seq, Seq, u64)>,
 }
 
 impl Room {
@@ -45,6 +40,85 @@ impl Room {
             listeners: SmallVec::new(),
             serial,
             accounted: (0, 0),
+            noted: None,
+        }
+    }
+
+    /// A room as it was kept, without its events.
+    pub(super) fn restored(state: RoomState, class: Arc<Class>, members: Vec<(UserId, Member)>, serial: u64) -> Self {
+        let RoomState { room, epoch, first, head, memberships } = state;
+        // A class that got a log since, or lost it, is what it is now; a log of the same name goes on where it was.
+        let log = epoch.filter(|_| class.events_max > 0).map(|epoch| Log::restored(epoch, first));
+        let noted = Some((first, head, memberships));
+        Self {
+            log,
+            members: members.into_iter().collect(),
+            memberships,
+            noted,
+            ..Self::new(room, class, "".into(), serial)
+        }
+    }
+
+    /// The same with a log, if its class has one.
+    pub(super) fn with_log(mut self, epoch: Arc<str>) -> Self {
+        self.log = (self.class.events_max > 0).then(|| Log::new(epoch));
+        self
+    }
+
+    /// Whatever the disk knows of the room, it is told again.
+    pub(super) fn forget_noted(&mut self) {
+        self.noted = None;
+    }
+
+    /// What the disk is to know of the room itself, if that changed since the last time.
+    pub(super) fn changed_state(&mut self) -> Option<RoomState> {
+        let (first, head) = self.log.as_ref().map_or((1, 0), |log| (log.first(), log.head()));
+        let now = Some((first, head, self.memberships));
+        if std::mem::replace(&mut self.noted, now) == now {
+            return None;
+        }
+        Some(RoomState {
+            room: self.id.clone(),
+            epoch: self.epoch().cloned(),
+            first,
+            head,
+            memberships: self.memberships,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn contents(&self) -> String {
+        let mut members: Vec<_> = self.members.iter().map(|(user, it)| (user, it.membership, it.joined_at)).collect();
+        members.sort();
+        let log = self.log.as_ref().map(|log| (log.epoch(), log.first(), log.head(), log.since_first()));
+        format!("{} {members:?} {log:?}", self.id)
+    }
+
+    /// The room's log, if it has one.
+    pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
+        self.log.as_mut()
+    }
+
+    /// The events that carry a message's content.
+    pub(super) fn carriers(&self, id: &MessageId) -> Vec<Arc<Event>> {
+        self.log.as_ref().map_or_else(Vec::new, |log| log.carriers(id))
+    }
+
+    /// A user's membership.
+    pub(super) fn member(&self, user: &UserId) -> Option<Member> {
+        self.members.get(user).copied()
+    }
+
+    /// Puts a membership back to what it was. What is live stays so.
+    pub(super) fn put_member(&mut self, user: &UserId, before: Option<Member>) {
+        match before {
+            None => {
+                self.members.remove(user);
+            }
+            Some(member) => {
+                let live = self.members.get(user).map_or(member.live, |present| present.live);
+                self.members.insert(user.clone(), Member { live, ..member });
+            }
         }
     }
 
@@ -70,7 +144,12 @@ impl Room {
 
     /// Whether nothing is left that anyone could come back to.
     pub(super) fn is_void(&self) -> bool {
-        self.members.is_empty() && self.shards() == 0 && self.log.as_ref().is_none_or(|log| log.len() == 0)
+        self.is_empty() && self.shards() == 0
+    }
+
+    /// Whether it has neither members nor events.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.log.as_ref().is_none_or(|log| log.len() == 0)
     }
 
     /// Which shards have live connections: bit n for shard n.
@@ -84,9 +163,9 @@ impl Room {
         (std::mem::replace(&mut self.accounted, now), now)
     }
 
-    pub(super) fn add_member(&mut self, user: UserId) -> u64 {
+    pub(super) fn add_member(&mut self, user: UserId, now: Timestamp) -> u64 {
         self.memberships += 1;
-        self.members.insert(user, Member { membership: self.memberships, live: 0 });
+        self.members.insert(user, Member { membership: self.memberships, joined_at: now, live: 0 });
         self.memberships
     }
 
@@ -135,6 +214,7 @@ impl Room {
         let membership = self.members.get(user).map_or(0, |member| member.membership);
         Entry {
             head: self.head(),
+            user: live.map(|_| user.clone()),
             membership,
             live_in: live.map(|_| self.id.clone()),
             missed,

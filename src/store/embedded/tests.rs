@@ -3,6 +3,7 @@
 use super::*;
 use crate::config;
 use crate::ids::MessageId;
+use crate::message::Seq;
 use crate::store::{Answer, Entry, Revision};
 use crate::wire::request::{Page, PageFrom};
 

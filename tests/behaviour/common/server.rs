@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use stentor::config::{Algorithm, ApiKey, Config, Key, Plugin, Secret};
+use stentor::config::{Algorithm, ApiKey, Config, Durability, Key, Plugin, Secret};
 use stentor::{Listeners, Server, StartError};
 
 use super::{Client, Handshake, Response, SECRET, Token};
@@ -16,6 +16,8 @@ pub(crate) fn config() -> Config {
     let secret = Some(Secret::new(SECRET));
     config.auth.keys = vec![Key { kid: None, algorithm: Algorithm::HS256, secret, secret_env: None, file: None }];
     config.limits.requests_per_second_max = 0;
+    // Tests of the disk say so, and have a directory each.
+    config.store.durability = Durability::Memory;
     config.timing.close_ms_max = 1_000;
     config.timing.drain_ms = 0;
     config

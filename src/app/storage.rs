@@ -1,0 +1,62 @@
+//! The store's file: opened, read and given a thread, if the configuration wants one.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::StartError;
+use crate::config::{Config, Durability};
+use crate::metrics::Metrics;
+use crate::net::Readiness;
+use crate::relay::{Mail, Mailboxes};
+use crate::store::{Disk, Image, Journal, News};
+
+/// What the shards begin with, and where they write.
+pub(super) struct Storage {
+    /// One for each shard; nothing without a disk.
+    pub(super) images: Vec<Option<Image>>,
+    pub(super) journal: Option<Journal>,
+    pub(super) writer: Option<JoinHandle<()>>,
+}
+
+impl Storage {
+    pub(super) fn open(
+        config: &Config,
+        shards: u16,
+        mailboxes: Mailboxes,
+        (metrics, readiness): (Arc<Metrics>, Arc<Readiness>),
+    ) -> Result<Self, StartError> {
+        if config.store.durability == Durability::Memory {
+            return Ok(Self { images: (0..shards).map(|_| None).collect(), journal: None, writer: None });
+        }
+        let disk = Disk::open(&config.data_directory)?;
+        let images = disk.images(shards)?.into_iter().map(Some).collect();
+        metrics.store.file_bytes.set(disk.file_bytes() as f64);
+        let (journal, writer) = Journal::start(disk, move |news| tell(news, &mailboxes, &metrics, &readiness))?;
+        Ok(Self { images, journal: Some(journal), writer: Some(writer) })
+    }
+}
+
+fn tell(news: News, mailboxes: &Mailboxes, metrics: &Metrics, readiness: &Readiness) {
+    match news {
+        News::Done(done) => mailboxes.send(done.shard, Mail::Stored(done)),
+        News::Commit { took, changes, error, file_bytes } => {
+            metrics.store.commit_duration.record(took);
+            metrics.store.file_bytes.set(file_bytes as f64);
+            readiness.set_has_store(error.is_none());
+            match error {
+                None => {
+                    metrics.store.commits.count("ok");
+                    metrics.store.changes.increment(changes as u64);
+                }
+                Some(error) => {
+                    metrics.store.commits.count("error");
+                    tracing::error!(%error, "nothing can be stored");
+                }
+            }
+        }
+        News::Compacted { file_bytes } => {
+            metrics.store.file_bytes.set(file_bytes as f64);
+            tracing::info!(bytes = file_bytes, "the store's file was compacted");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is kept, and how keeping it goes.
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+
+use super::{ByName, Register};
+
+/// Results of commits.
+pub const COMMIT_RESULTS: [&str; 2] = ["ok", "error"];
+
+/// What is kept.
+pub struct StoreMetrics {
+    /// Rooms kept.
+    pub rooms: Gauge,
+    /// Events kept.
+    pub events: Gauge,
+    /// Bytes of events kept.
+    pub bytes: Gauge,
+    /// Bytes of events that may be kept.
+    pub bytes_max: Gauge,
+    /// `tempId`s remembered.
+    pub dedup_entries: Gauge,
+    /// How long commits take.
+    pub commit_duration: Histogram,
+    /// Commits, by result.
+    pub commits: ByName,
+    /// Changes that were committed.
+    pub changes: Counter,
+    /// Bytes of the file.
+    pub file_bytes: Gauge,
+}
+
+impl StoreMetrics {
+    pub(super) fn new(new: &Register<'_>) -> Self {
+        Self {
+            rooms: new.gauge("stentor_store_rooms", Unit::Count, "Rooms kept."),
+            events: new.gauge("stentor_store_events", Unit::Count, "Events kept in rooms' logs."),
+            bytes: new.gauge("stentor_store_bytes", Unit::Bytes, "Estimated memory of the events kept in rooms' logs."),
+            bytes_max: new.gauge(
+                "stentor_store_bytes_max",
+                Unit::Bytes,
+                "Estimated memory that events may take; 0 if there is no bound.",
+            ),
+            dedup_entries: new.gauge("stentor_store_dedup_entries", Unit::Count, "Sends remembered by their tempId."),
+            commit_duration: new.histogram(
+                "stentor_store_commit_duration_seconds",
+                Unit::Seconds,
+                "Time of a commit to the disk, from its first write to the end of its fsync.",
+            ),
+            commits: new.by_name(("stentor_store_commits_total", "result"), "Commits to the disk.", COMMIT_RESULTS),
+            changes: new.counter(
+                "stentor_store_changes_total",
+                Unit::Count,
+                "Changes in commits that succeeded: how many share one shows how far commits are grouped.",
+            ),
+            file_bytes: new.gauge("stentor_store_file_bytes", Unit::Bytes, "Bytes of the store's file."),
+        }
+    }
+}

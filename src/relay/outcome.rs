@@ -1,0 +1,90 @@
+//! What comes of an operation: it goes to its owner, its answer to whoever asked, its event to everyone who is live.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::commit::Asker;
+use super::{Mail, Relay, Ticket, wall_clock};
+use crate::ids::{ConnectionKey, RoomId, ShardId};
+use crate::store::{Answer, Feed, Op, Outcome, owner_of};
+use crate::wire::encode;
+
+impl Relay {
+    /// Hands an operation to its owner.
+    pub(super) fn submit(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool) {
+        let owner = owner_of(op.owner(), self.mailboxes.count());
+        if owner == self.shard {
+            self.execute(op, ticket, no_echo, self.shard);
+        } else {
+            self.mailboxes.send(owner, Mail::Op { op, ticket, no_echo, from: self.shard });
+        }
+    }
+
+    /// Carries out an operation that this shard owns, and passes on what it led to once that is stored.
+    pub(super) fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
+        let is_of_room = op.is_of_room();
+        let outcome = self.store.apply(op, from, wall_clock());
+        let asker = Asker { ticket, no_echo, from };
+        // What is known of a user is known from what is stored already.
+        if is_of_room { self.conclude_when_stored(outcome, asker) } else { self.conclude(outcome, asker) }
+    }
+
+    /// Passes on what an operation led to.
+    ///
+    /// The order matters: an event is published before the answer, so that whoever becomes live by the answer does not
+    /// get it; and a change of membership is told after the answer, so that the asking connection knows it first. Whoever
+    /// leaves is answered by the user's owner, who knows it then: there is room for one more right after the answer.
+    pub(super) fn conclude(&mut self, outcome: Outcome, asker: Asker) {
+        let Outcome { answer, feed, forward, change } = outcome;
+        let Asker { ticket, no_echo, from: _ } = asker;
+        let leaves = matches!(answer, Some(Answer::Left)) && forward.is_some();
+        let except = ticket.as_ref().filter(|_| no_echo || leaves).map(|ticket| (ticket.shard, ticket.key));
+        if let Some(feed) = &feed {
+            self.publish(feed, except);
+        }
+        let forward = match forward {
+            Some(op) if leaves => return self.submit(op, ticket, false),
+            forward => forward,
+        };
+        if let (Some(answer), Some(ticket)) = (answer, ticket) {
+            self.bring(ticket, answer);
+        }
+        if let Some(op) = forward {
+            self.submit(op, None, false);
+        }
+        if let Some(change) = change {
+            for shard in self.mailboxes.others(self.shard) {
+                self.mailboxes.send(shard, Mail::Change(change.clone()));
+            }
+            self.membership_changed(&change);
+        }
+    }
+
+    /// Brings an answer to whoever asked.
+    pub(super) fn bring(&mut self, ticket: Ticket, answer: Answer) {
+        if ticket.shard == self.shard {
+            self.answered(ticket, answer);
+        } else {
+            self.mailboxes.send(ticket.shard, Mail::Answer { ticket, answer });
+        }
+    }
+
+    /// Encodes an event, once, and hands it to every shard where someone is live in its room.
+    pub(super) fn publish(&mut self, feed: &Feed, except: Option<(ShardId, ConnectionKey)>) {
+        let origin = encode::Origin { room: &feed.room, epoch: feed.epoch.as_deref() };
+        let frame = Arc::new(encode::event(origin, &feed.event));
+        let except_on = |shard| except.filter(|(home, _)| *home == shard).map(|(_, key)| key);
+        for shard in self.mailboxes.others(self.shard).filter(|shard| feed.shards & (1 << shard.0) != 0) {
+            let push = Mail::Push { room: feed.room.clone(), frame: Arc::clone(&frame), except: except_on(shard) };
+            self.mailboxes.send(shard, push);
+        }
+        self.deliver(&feed.room, frame, except_on(self.shard));
+    }
+
+    pub(super) fn deliver(&mut self, room: &RoomId, frame: Arc<crate::wire::Frame>, except: Option<ConnectionKey>) {
+        let recipients = self.hub.publish(room, frame, except, Instant::now());
+        if recipients > 0 {
+            self.metrics.fanout_recipients.record(u32::try_from(recipients).unwrap_or(u32::MAX));
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Power failures: whatever was written and not synced may be lost, in any order and in part, and nothing that was
+//! acknowledged is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use redb::{Database, StorageBackend};
+
+use super::*;
+use crate::ids::{IdSource, RoomId, ShardId, UserId};
+use crate::message::{Event, EventKind, Message, Seq};
+use crate::store::embedded::Partition;
+use crate::store::{Answer, Classes, Draft, Limits, Op, Revision, RoomState};
+
+/// A disk that loses power. Its unit of writing is a sector.
+const SECTOR_BYTES: usize = 512;
+
+/// Crash points that are tried.
+const CRASHES: u64 = 2_000;
+
+/// Commits before the power fails at the latest.
+const COMMITS_MAX: u64 = 12;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound.max(1)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(usize, Vec<u8>),
+    Resize(usize),
+}
+
+#[derive(Debug)]
+struct Platter {
+    /// What survives.
+    synced: Vec<u8>,
+    /// What whoever reads sees.
+    present: Vec<u8>,
+    /// What was done since the last sync.
+    steps: Vec<Step>,
+    /// Operations until the power fails.
+    operations_left: u64,
+    syncs: bool,
+}
+
+impl Platter {
+    fn new(image: Vec<u8>, operations_left: u64, syncs: bool) -> Self {
+        Self { synced: image.clone(), present: image, steps: Vec::new(), operations_left, syncs }
+    }
+
+    fn spend(&mut self) -> std::io::Result<()> {
+        self.operations_left = self.operations_left.checked_sub(1).ok_or(std::io::ErrorKind::BrokenPipe)?;
+        Ok(())
+    }
+
+    /// What is found when the power is back: of what was not synced some steps, in any order, each whole or torn.
+    fn after_crash(&self, random: &mut Random) -> Vec<u8> {
+        let mut image = self.synced.clone();
+        let mut steps = self.steps.clone();
+        while !steps.is_empty() {
+            let at = random.below(steps.len() as u64) as usize;
+            match steps.swap_remove(at) {
+                _ if random.below(3) == 0 => {}
+                Step::Resize(len) => image.resize(len.max(image.len()), 0),
+                Step::Write(offset, data) => {
+                    for (index, sector) in data.chunks(SECTOR_BYTES).enumerate() {
+                        let start = offset + index * SECTOR_BYTES;
+                        if random.below(4) != 0 {
+                            image.resize(image.len().max(start + sector.len()), 0);
+                            image[start..start + sector.len()].copy_from_slice(sector);
+                        }
+                    }
+                }
+            }
+        }
+        image
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Sim(Arc<Mutex<Platter>>);
+
+impl StorageBackend for Sim {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.0.lock().present.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let platter = self.0.lock();
+        let from = platter.present.get(offset as usize..offset as usize + out.len());
+        out.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        platter.present.resize(len as usize, 0);
+        platter.steps.push(Step::Resize(len as usize));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        if platter.syncs {
+            platter.synced = platter.present.clone();
+            platter.steps.clear();
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        let offset = offset as usize;
+        platter.present[offset..offset + data.len()].copy_from_slice(data);
+        platter.steps.push(Step::Write(offset, data.to_vec()));
+        Ok(())
+    }
+}
+
+fn open(sim: &Sim) -> Result<Database, DatabaseError> {
+    builder().create_with_backend(sim.clone())
+}
+
+fn disk(database: Database) -> Disk {
+    let reopen = Box::new(|| Err(DatabaseError::RepairAborted));
+    Disk { database: Some(database), reopen, path: PathBuf::from("the disk") }
+}
+
+fn room(name: &str) -> RoomId {
+    RoomId::parse(name).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+/// The changes of one message of some bytes in a room.
+fn message(ids: &mut IdSource, room: &RoomId, seq: Seq, bytes: u64) -> Vec<Change> {
+    let content = serde_json::value::to_raw_value(&"x".repeat(bytes as usize)).unwrap();
+    let message = Message {
+        message_id: ids.message(),
+        user: user("ann"),
+        device: None,
+        temp_id: None,
+        message_type: "text".into(),
+        content: Some(content.into()),
+        reply_to: None,
+        version: 1,
+        sent_at: seq,
+        edited_at: None,
+        deleted_at: None,
+    };
+    let event = Arc::new(Event { seq: Some(seq), kind: EventKind::MessageNew(Box::new(message)) });
+    let state = RoomState { room: room.clone(), epoch: Some("e".into()), first: 1, head: seq, memberships: 0 };
+    vec![Change::Event { room: room.clone(), event }, Change::Room(state)]
+}
+
+/// An empty file, with its tables.
+fn empty() -> Vec<u8> {
+    let sim = Sim(Arc::new(Mutex::new(Platter::new(Vec::new(), u64::MAX, true))));
+    let database = open(&sim).unwrap();
+    tables::create(&database).unwrap();
+    database.close().unwrap();
+    sim.0.lock().present.clone()
+}
+
+/// Writes until the power fails. Says whether all that was acknowledged is there when it is back, and nothing else but
+/// perhaps what was being written.
+fn survives(seed: u64, empty: &[u8], syncs: bool) -> bool {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let operations = 1 + random.below(120);
+    let sim = Sim(Arc::new(Mutex::new(Platter::new(empty.to_vec(), operations, syncs))));
+    let mut heads: BTreeMap<RoomId, Seq> = BTreeMap::new();
+    let mut under_way = BTreeMap::new();
+    if let Ok(database) = open(&sim) {
+        let (mut disk, mut ids) = (disk(database), IdSource::default());
+        for _ in 0..COMMITS_MAX {
+            let mut next = heads.clone();
+            let mut changes = Vec::new();
+            for _ in 0..=random.below(4) {
+                let room = room(&format!("room-{}", random.below(3)));
+                let head = next.entry(room.clone()).or_default();
+                *head += 1;
+                changes.extend(message(&mut ids, &room, *head, random.below(3_000)));
+            }
+            under_way = next.clone();
+            if disk.store(changes.iter()).is_err() {
+                break;
+            }
+            heads = next;
+        }
+    }
+    let image = sim.0.lock().after_crash(&mut random);
+    let sim = Sim(Arc::new(Mutex::new(Platter::new(image, u64::MAX, true))));
+    let Ok(database) = open(&sim) else { return false };
+    let Ok(images) = disk(database).images(1) else { return false };
+    let found: BTreeMap<RoomId, Seq> =
+        images.into_iter().flat_map(|image| image.rooms).map(|room| (room.state.room, room.state.head)).collect();
+    found == heads || found == under_way
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_failure() {
+    let empty = empty();
+    for seed in 1..=CRASHES {
+        assert!(survives(seed, &empty, true), "after the crash of seed {seed}");
+    }
+}
+
+#[test]
+fn without_fsync_it_would_not() {
+    let empty = empty();
+    let lost = (1..=CRASHES / 10).filter(|seed| !survives(*seed, &empty, false)).count();
+    assert!(lost > 0, "the test cannot tell a disk that keeps what it promised from one that does not");
+}
+
+fn partition() -> Partition {
+    let limits = Limits {
+        rooms_max: 0,
+        total_bytes_max: 0,
+        dedup_ms: 1_000_000,
+        dedup_entries_max: 0,
+        connections_per_user_max: 0,
+        rooms_per_user_max: 0,
+        members_per_room_max: 0,
+        member_events_max: usize::MAX,
+        online_users_max: 100,
+        recover_events_max: 0,
+        recover_bytes_max: 0,
+    };
+    let config = crate::config::Config::default();
+    Partition::new(Arc::new(Classes::new(&config.store, &config.rooms)), limits)
+}
+
+#[test]
+fn what_is_read_is_what_was_written_and_what_is_undone_was_never_there() {
+    let sim = Sim(Arc::new(Mutex::new(Platter::new(empty(), u64::MAX, true))));
+    let mut disk = disk(open(&sim).unwrap());
+    let mut random = Random(7);
+    let mut partition = partition().restored(Image::default());
+    let shard = ShardId(0);
+    let mut sent = Vec::new();
+    for now in 1..3_000_u64 {
+        let now = now * 100;
+        let (room, user) = (room(&format!("room-{}", random.below(4))), user(&format!("user-{}", random.below(4))));
+        let some_message = |random: &mut Random, sent: &[(RoomId, UserId, crate::ids::MessageId)]| {
+            (!sent.is_empty()).then(|| sent[random.below(sent.len() as u64) as usize].clone())
+        };
+        let content = Arc::from(serde_json::value::to_raw_value(&now).unwrap());
+        let op = match random.below(8) {
+            0 => Op::Join { room, user, since: None },
+            1 => Op::Leave { room, user },
+            2 => match some_message(&mut random, &sent) {
+                Some((room, user, message_id)) => Op::Delete { room, user, message_id, any_author: true },
+                None => continue,
+            },
+            3 => match some_message(&mut random, &sent) {
+                Some((room, user, message_id)) => {
+                    let revision = Revision { message_id, content, if_version: None };
+                    Op::Edit { room, user, revision, any_author: true }
+                }
+                None => continue,
+            },
+            _ => {
+                let temp_id = Some(format!("t{}", random.below(500)).into());
+                let draft = Draft { device: None, temp_id, message_type: "text".into(), content, reply_to: None };
+                Op::Append { room, user, draft }
+            }
+        };
+        let before = partition.contents();
+        let (room, user) = match &op {
+            Op::Append { room, user, .. } => (Some(room.clone()), Some(user.clone())),
+            _ => (None, None),
+        };
+        let outcome = partition.apply(op, shard, now);
+        let changes = partition.take_changes();
+        if random.below(5) == 0 {
+            // The disk fails: nothing of it ever happened.
+            partition.undo(&changes);
+            partition.take_changes();
+            assert_eq!(partition.contents(), before, "{changes:?}");
+            continue;
+        }
+        if let (Some(Answer::Appended(receipt)), Some(room), Some(user)) = (outcome.answer, room, user) {
+            sent.push((room, user, receipt.message_id));
+        }
+        disk.store(changes.iter()).unwrap();
+        if now % 20_000 == 0 {
+            let image = disk.images(1).unwrap().pop().unwrap();
+            let again = self::partition().restored(image);
+            assert_eq!(again.contents(), partition.contents());
+        }
+    }
+    assert!(sent.len() > 300, "{}", sent.len());
+}

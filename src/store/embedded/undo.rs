@@ -1,0 +1,131 @@
+//! What a partition changed: noted for the disk, taken back if the disk fails, and read back at a start.
+
+use std::sync::Arc;
+
+use super::retention::Place;
+use super::room::Room;
+use super::{Partition, find};
+use crate::ids::{MessageId, RoomId};
+use crate::message::{Event, Timestamp};
+use crate::store::{Change, Image, RoomImage};
+
+impl Partition {
+    /// A partition that goes on with what was kept, and notes from now on what it changes.
+    #[must_use]
+    pub fn restored(mut self, image: Image) -> Self {
+        self.changes = Some(Vec::new());
+        self.dedup.note_forgotten();
+        let mut order: Vec<(Timestamp, Place)> = Vec::new();
+        for room in image.rooms {
+            order.extend(self.restore_room(room));
+        }
+        // Over all rooms, the oldest gives way first. Within one they are in order already, and stay so.
+        order.sort_by_key(|(at, _)| *at);
+        self.retention.order = order.into_iter().map(|(_, place)| place).collect();
+        for (sent, receipt, expiry) in image.sent {
+            self.dedup.restore(sent, receipt, expiry);
+        }
+        for (user, rooms) in image.users {
+            self.users.entry(user).or_default().rooms = rooms.into();
+        }
+        self
+    }
+
+    fn restore_room(&mut self, image: RoomImage) -> Vec<(Timestamp, Place)> {
+        let RoomImage { state, events, members } = image;
+        let (id, epoch) = (state.room.clone(), state.epoch.clone());
+        self.retention.serial += 1;
+        let (serial, class) = (self.retention.serial, Arc::clone(self.classes.of(id.as_str())));
+        let mut room = match epoch {
+            Some(_) => Room::restored(state, class, members, serial),
+            // The class has a log by now, perhaps.
+            None => Room::restored(state, class, members, serial).with_log(self.ids.epoch()),
+        };
+        let mut places = Vec::with_capacity(events.len());
+        let key = self.rooms.vacant_key();
+        if let Some(log) = room.log_mut() {
+            for event in events {
+                places.extend(event.seq.map(|seq| (event.at(), Place { room: key, serial, seq })));
+                log.push(event);
+            }
+        }
+        self.retention.account(&mut room);
+        self.rooms.insert(room);
+        self.by_id.insert(id, key);
+        places
+    }
+
+    /// What was changed since the last time. Empty without a disk.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let Some(changes) = &mut self.changes else { return Vec::new() };
+        let mut changes = std::mem::take(changes);
+        changes.extend(self.dedup.take_forgotten().into_iter().map(Change::Forgotten));
+        changes
+    }
+
+    /// Takes changes back, the latest first. What only gave room (an event that grew too old, a send that was
+    /// forgotten) is not brought back: nobody can tell it from what happens by itself.
+    pub fn undo(&mut self, changes: &[Change]) {
+        for change in changes.iter().rev() {
+            match change {
+                Change::Event { room, event } => {
+                    let Some(seq) = event.seq else { continue };
+                    self.in_log(room, |room| room.log_mut().into_iter().for_each(|log| log.pop(seq)));
+                }
+                Change::Redacted { room, before, .. } => self.in_log(room, |room| {
+                    for event in before {
+                        room.log_mut().into_iter().for_each(|log| log.put(Arc::clone(event)));
+                    }
+                }),
+                Change::Member { room, user, before, .. } => {
+                    self.in_log(room, |room| room.put_member(user, *before));
+                }
+                Change::Sent { sent, .. } => self.dedup.take_back(sent),
+                Change::Room(_) | Change::Closed(_) | Change::Forgotten(_) => {}
+            }
+        }
+    }
+
+    fn in_log(&mut self, id: &RoomId, undo: impl FnOnce(&mut Room)) {
+        if let Some(room) = find(&mut self.rooms, &self.by_id, id) {
+            undo(room);
+            self.retention.account(room);
+            // The disk may know the room as it was for a moment; it is told again with the next change.
+            room.forget_noted();
+        }
+    }
+
+    /// Notes a change, if anybody wants to know.
+    pub(super) fn note(&mut self, change: impl FnOnce() -> Change) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change());
+        }
+    }
+
+    /// The events that carry a message's content, if anybody wants to know.
+    pub(super) fn carriers(&mut self, room: &RoomId, id: &MessageId) -> Vec<Arc<Event>> {
+        if self.changes.is_none() {
+            return Vec::new();
+        }
+        find(&mut self.rooms, &self.by_id, room).map_or_else(Vec::new, |room| room.carriers(id))
+    }
+}
+
+#[cfg(test)]
+impl Partition {
+    /// All that is to last, as a text to be compared.
+    pub(crate) fn contents(&self) -> String {
+        let rooms = self.rooms.iter().map(|(_, room)| room).filter(|room| !room.is_empty());
+        let mut lines: Vec<String> = rooms.map(Room::contents).collect();
+        lines.extend(self.dedup.contents());
+        lines.sort();
+        lines.join("\n")
+    }
+}
+
+/// Notes where a room stands, if that changed.
+pub(super) fn note_state(changes: Option<&mut Vec<Change>>, room: &mut Room) {
+    if let Some(changes) = changes {
+        changes.extend(room.changed_state().map(Change::Room));
+    }
+}
