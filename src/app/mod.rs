@@ -111,7 +111,6 @@ pub struct Server {
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     gate: Arc<Gate>,
-    api: Arc<Api>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     in_force: Mutex<InForce>,
@@ -153,12 +152,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (ticks, clock) = watch::channel(Instant::now());
 
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
-            .thread_name("control")
-            .enable_io()
-            .enable_time()
-            .build()?;
+        let control = control_runtime()?;
         let entered = control.enter();
         let client_listener = tokio::net::TcpListener::from_std(bind(listeners.client)?)?;
         let admin_listener = tokio::net::TcpListener::from_std(bind(listeners.admin)?)?;
@@ -167,15 +161,8 @@ impl Server {
 
         let Storage { images, journal, writer } =
             Storage::open(&config, shards, mailboxes.clone(), (Arc::clone(&metrics), Arc::clone(&readiness)))?;
-        let parts = ShardParts {
-            config: &config,
-            shards,
-            mailboxes,
-            auth,
-            revocations,
-            journal,
-            metrics: Arc::clone(&metrics),
-        };
+        let counted = Arc::clone(&metrics);
+        let parts = ShardParts { config: &config, shards, mailboxes, auth, revocations, journal, metrics: counted };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());
         let kept = chains.into_iter().zip(images);
         for (((shard, (chain, image)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail) {
@@ -196,32 +183,11 @@ impl Server {
         drop(parts);
         let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
-        control.spawn(
-            Admin {
-                listener: admin_listener,
-                metrics: Arc::clone(&metrics),
-                readiness: Arc::clone(&readiness),
-                api: Arc::clone(&api),
-            }
-            .run(),
-        );
+        control.spawn(operator(admin_listener, &metrics, &readiness, &api).run());
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
-        let in_force = Mutex::new(InForce { config, keys, reloads });
-        Ok(Self {
-            client,
-            admin,
-            stop,
-            shards: threads,
-            gate,
-            api,
-            readiness,
-            metrics,
-            in_force,
-            policies,
-            writer,
-            control,
-        })
+        let in_force = Mutex::new(InForce { config, keys, api, reloads });
+        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, writer, control })
     }
 
     /// Where clients connect.
@@ -321,6 +287,26 @@ fn shard_count(configured: usize) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = if configured == 0 { cores } else { configured };
     u16::try_from(shards.clamp(1, SHARDS_MAX)).unwrap_or(1)
+}
+
+/// What is not a shard's runs here.
+fn control_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_io()
+        .enable_time()
+        .build()
+}
+
+/// The operator's listener, ready to run.
+fn operator(
+    listener: tokio::net::TcpListener,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+    api: &Arc<Api>,
+) -> Admin {
+    Admin { listener, metrics: Arc::clone(metrics), readiness: Arc::clone(readiness), api: Arc::clone(api) }
 }
 
 fn gate(

@@ -12,7 +12,7 @@ use super::keys::{Keys, issuer};
 use super::settings::{ApiKeyError, api_rules, hub_limits, relay_settings, rules, session_settings};
 use super::{Server, complete, plugin_faults};
 use crate::config::{Config, DevelopmentKeyError, Problem};
-use crate::net::EndpointError;
+use crate::net::{Api, EndpointError};
 use crate::policy::{Authenticator, Generation, KeyError};
 use crate::{relay, session};
 
@@ -43,6 +43,8 @@ pub enum ReloadError {
 pub(super) struct InForce {
     pub(super) config: Config,
     pub(super) keys: Keys,
+    /// The server API.
+    pub(super) api: Arc<Api>,
     /// To each shard.
     pub(super) reloads: Vec<mpsc::Sender<session::Reload>>,
 }
@@ -79,7 +81,7 @@ impl Server {
             .load(&config, Arc::clone(&authenticator))
             .map_err(|errors| ReloadError::Plugins(plugin_faults(&config, &errors)))?;
         let before = std::mem::replace(&mut *self.gate.rules.write(), Arc::new(rules(&config, Arc::clone(&auth))));
-        self.api.set_rules(api_rules);
+        in_force.api.set_rules(api_rules);
         let settings = Arc::new(session_settings(&config));
         let relay_settings = Arc::new(relay_settings(&config));
         // When the last shard has changed over, the last sender is dropped.
