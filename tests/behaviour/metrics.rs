@@ -21,7 +21,8 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 41] = [
+const COUNTS: [&str; 42] = [
+    "stentor_store_failing",
     "stentor_store_changes_total",
     "stentor_store_commits_total",
     "stentor_api_requests_total",
