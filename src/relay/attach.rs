@@ -16,7 +16,7 @@ use crate::message::Timestamp;
 use crate::policy::{Action, Identity};
 use crate::store::{Answer, Entry, MembershipChange, Op};
 use crate::wire::dialect::Push;
-use crate::wire::encode::{self, AuthSuccess, Origin, RoomHead, RoomJoined, ServerInfo};
+use crate::wire::encode::{self, AuthRoom, AuthSuccess, Origin, Progress, RoomHead, RoomJoined, ServerInfo};
 use crate::wire::request::{AuthOptions, Since};
 use crate::wire::{CloseCode, ErrorCode, Refusal};
 
@@ -52,6 +52,11 @@ struct Attaching {
 
 fn head(room: &RoomId, entry: &Entry) -> RoomHead {
     RoomHead { conversation_id: room.clone(), epoch: entry.head.epoch().cloned(), seq: entry.head.seq() }
+}
+
+fn auth_room(room: &RoomId, entry: &Entry) -> AuthRoom {
+    let progress = entry.progress.map(|it| Progress { delivered: it.delivered, seen: it.seen, unread: it.unread });
+    AuthRoom { head: head(room, entry), progress }
 }
 
 impl Relay {
@@ -152,7 +157,7 @@ impl Relay {
             })
             .collect();
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let (user, live) = (peer.user.clone(), peer.attach);
+        let (user, device, live) = (peer.user.clone(), peer.device.clone(), peer.attach);
         // Whoever only renews its token missed nothing.
         if arrival.renewal {
             since.clear();
@@ -182,7 +187,8 @@ impl Relay {
         for (index, room) in rooms.into_iter().enumerate() {
             let since = if live { since.remove(&room).flatten() } else { None };
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
-            self.submit(Op::Attach { room, user: user.clone(), since, live }, Some(ticket), false);
+            let op = Op::Attach { room, user: user.clone(), device: device.clone(), since, live };
+            self.submit(op, Some(ticket), false);
         }
     }
 
@@ -218,11 +224,17 @@ impl Relay {
         if attachment.failed {
             return self.nothing_to_attach_to(&asked);
         }
-        let heads: Vec<RoomHead> = attachment
+        let rooms: Vec<AuthRoom> = attachment
             .rooms
             .iter()
-            .filter_map(|attaching| attaching.entry.as_ref().map(|entry| head(&attaching.room, entry)))
+            .filter_map(|attaching| attaching.entry.as_ref().map(|entry| auth_room(&attaching.room, entry)))
             .collect();
+        let (mut missed, mut queued) = (Vec::new(), 0);
+        if attachment.recovers {
+            queued = recovered(&attachment, peer.dialect, self.settings.recover_bytes_max, &mut missed);
+            self.metrics.delivery.queued.increment(queued as u64);
+            self.metrics.delivery.queue_flushes.increment(1);
+        }
         let success = AuthSuccess {
             user_id: &peer.user,
             session_id: &peer.session,
@@ -235,14 +247,12 @@ impl Relay {
                 durability: self.settings.durability,
             },
             limits: self.settings.limits,
-            rooms: &heads,
+            rooms: &rooms,
+            queued,
         };
         let mut frames = vec![encode::reply("auth-success", asked.id.as_deref(), &success)];
-        if attachment.recovers {
-            let dialect = peer.dialect;
-            recovered(&attachment, dialect, self.settings.recover_bytes_max, &mut frames);
-        }
-        tracing::info!(conn = %peer.connection, user = %peer.user, rooms = heads.len(), "authenticated");
+        frames.append(&mut missed);
+        tracing::info!(conn = %peer.connection, user = %peer.user, rooms = rooms.len(), "authenticated");
         self.hub.release(key, frames);
         for change in &attachment.later {
             self.follow(key, change);
@@ -294,7 +304,8 @@ impl Relay {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.outstanding += 1;
         let ticket = Ticket { shard: self.shard, key, errand: Errand::Follow { room: change.room.clone() } };
-        let op = Op::Attach { room: change.room.clone(), user: change.user.clone(), since: None, live: true };
+        let (room, user, device) = (change.room.clone(), change.user.clone(), peer.device.clone());
+        let op = Op::Attach { room, user, device, since: None, live: true };
         self.submit(op, Some(ticket), false);
     }
 
@@ -341,7 +352,12 @@ impl Relay {
 }
 
 /// What was missed, as pushes; `resync` for a room of which that cannot be told or would be too much.
-fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: usize, frames: &mut Vec<Bytes>) {
+fn recovered(
+    attachment: &Attachment,
+    dialect: crate::wire::Dialect,
+    bytes_max: usize,
+    frames: &mut Vec<Bytes>,
+) -> usize {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Resync<'a> {
@@ -377,4 +393,5 @@ fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: 
         }
     }
     frames.push(encode::push(Push::QueueFlushed, dialect, &Flushed { count }));
+    count
 }

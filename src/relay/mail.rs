@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Ticket;
+use super::receipts::ReceiptPush;
 use super::rights::Purpose;
 use crate::ids::{ConnectionKey, RoomId, ShardId};
 use crate::policy::{Action, AuthError, Decision, Identity};
@@ -45,6 +46,8 @@ pub enum Mail {
         /// The receiver's connection that does not want it.
         except: Option<ConnectionKey>,
     },
+    /// A user's cursor grew: for those of the receiver's connections that are to know.
+    Receipt(Arc<ReceiptPush>),
     /// The disk is done with something that the receiver's store changed.
     Stored(Done),
     /// A membership that began or ended.

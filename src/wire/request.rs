@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub use super::ack::{Ack, AckKind, StatusQuestion, UpTo};
+use super::ack::{ack, status};
 use super::dialect::{Dialect, Encoding};
 use super::error::{ErrorCode, Refusal};
 use super::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
@@ -59,6 +61,10 @@ pub enum Request<'a> {
         /// Which message.
         message_id: MessageId,
     },
+    /// `ack` and `mark-read`
+    Ack(Ack),
+    /// `get-message-status`
+    Status(StatusQuestion),
 }
 
 /// Data of `auth`.
@@ -166,6 +172,9 @@ pub fn parse<'a>(event: &str, data: Option<&'a RawValue>) -> Result<Request<'a>,
         "send-message" => send(data),
         "edit-message" => edit(data),
         "delete-message" => delete(data),
+        "ack" => ack(data, AckKind::Delivered),
+        "mark-read" => ack(data, AckKind::Seen),
+        "get-message-status" => status(data),
         _ => Err(Refusal::new(ErrorCode::UnknownEvent, "no such event")),
     }
 }
@@ -182,12 +191,15 @@ pub fn known_event(event: &str) -> &'static str {
         "send-message" => "send-message",
         "edit-message" => "edit-message",
         "delete-message" => "delete-message",
+        "ack" => "ack",
+        "mark-read" => "mark-read",
+        "get-message-status" => "get-message-status",
         _ => "unknown",
     }
 }
 
 /// Data that are an object of a known shape. Derived code would take an array for an object too, so that is excluded first.
-fn object<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Refusal> {
+pub(super) fn object<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Refusal> {
     let raw = data.map_or("", RawValue::get);
     if !raw.starts_with('{') {
         return Err(Refusal::payload("data must be an object"));
@@ -210,15 +222,15 @@ fn bare<'a>(data: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
     serde_json::from_str::<Text<'a>>(raw).ok().map(|text| text.0)
 }
 
-fn bad_id(field: &'static str) -> impl Fn(IdError) -> Refusal {
+pub(super) fn bad_id(field: &'static str) -> impl Fn(IdError) -> Refusal {
     move |error| Refusal::payload(format!("{field} {error}"))
 }
 
-fn room_id(text: &str) -> Result<RoomId, Refusal> {
+pub(super) fn room_id(text: &str) -> Result<RoomId, Refusal> {
     RoomId::parse(text).map_err(bad_id("conversationId"))
 }
 
-fn message_id(text: &str) -> Result<MessageId, Refusal> {
+pub(super) fn message_id(text: &str) -> Result<MessageId, Refusal> {
     MessageId::parse(text).map_err(bad_id("messageId"))
 }
 
