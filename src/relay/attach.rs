@@ -32,6 +32,13 @@ pub struct Arrival {
     pub renewal: bool,
 }
 
+impl Arrival {
+    /// Whether it is to get what its device did not acknowledge.
+    fn wants_queue(&self) -> bool {
+        !self.renewal && self.options.attach && !self.options.auto_ack
+    }
+}
+
 /// Rooms that are being entered.
 pub(super) struct Attachment {
     expires_at: Option<Timestamp>,
@@ -47,6 +54,8 @@ pub(super) struct Attachment {
 struct Attaching {
     room: RoomId,
     asked_since: bool,
+    /// Whether it is to get what its device was not delivered.
+    resumes: bool,
     entry: Option<Box<Entry>>,
 }
 
@@ -113,9 +122,9 @@ impl Relay {
         peer.counted = true;
         let live = peer.attach;
         rooms.truncate(self.settings.rooms_per_connection_max);
-        let all: HashSet<&RoomId> = rooms.iter().collect();
-        let listed = |room: &&RoomId| all.contains(room);
-        let history = arrival.since.iter().map(|(room, _)| room).filter(listed).map(|room| (Action::History, room));
+        let said: HashSet<&RoomId> = arrival.since.iter().map(|(room, _)| room).collect();
+        let recovers = |room: &&RoomId| arrival.wants_queue() || said.contains(room);
+        let history = rooms.iter().filter(recovers).map(|room| (Action::History, room));
         let questions = rooms.iter().map(|room| (Action::Join, room)).chain(history);
         let unknown: Vec<(Action, RoomId)> = questions
             // A connection that is live by a join of its own keeps that only by a token that allows it, too.
@@ -147,6 +156,7 @@ impl Relay {
         for room in &kept_out {
             self.end_live(key, room);
         }
+        let wants_queue = arrival.wants_queue();
         // What was missed and may not be read is not passed over: there will be `resync` in its place.
         let mut since: HashMap<RoomId, Option<Since>> = arrival
             .since
@@ -156,16 +166,24 @@ impl Relay {
                 (room, readable.then_some(since))
             })
             .collect();
-        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(peer) = self.peers.get(key) else { return };
         let (user, device, live) = (peer.user.clone(), peer.device.clone(), peer.attach);
         // Whoever only renews its token missed nothing.
         if arrival.renewal {
             since.clear();
         }
-        let recovers = live && !since.is_empty();
+        let queue = live && wants_queue;
+        let unreadable = |room: &&RoomId| queue && refused(self, Action::History, room);
+        let unreadable: Vec<RoomId> = rooms.iter().filter(unreadable).cloned().collect();
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        for room in unreadable {
+            since.insert(room, None);
+        }
+        let recovers = queue || (live && !since.is_empty());
         let attaching = |room: &RoomId| Attaching {
             room: room.clone(),
             asked_since: live && since.contains_key(room),
+            resumes: queue && !since.contains_key(room),
             entry: None,
         };
         let attachment = Attachment {
@@ -185,9 +203,10 @@ impl Relay {
             peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
         }
         for (index, room) in rooms.into_iter().enumerate() {
+            let resume = queue && !since.contains_key(&room);
             let since = if live { since.remove(&room).flatten() } else { None };
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
-            let op = Op::Attach { room, user: user.clone(), device: device.clone(), since, live };
+            let op = Op::Attach { room, user: user.clone(), device: device.clone(), since, resume, live };
             self.submit(op, Some(ticket), false);
         }
     }
@@ -305,7 +324,7 @@ impl Relay {
         peer.outstanding += 1;
         let ticket = Ticket { shard: self.shard, key, errand: Errand::Follow { room: change.room.clone() } };
         let (room, user, device) = (change.room.clone(), change.user.clone(), peer.device.clone());
-        let op = Op::Attach { room, user, device, since: None, live: true };
+        let op = Op::Attach { room, user, device, since: None, resume: false, live: true };
         self.submit(op, Some(ticket), false);
     }
 
@@ -371,8 +390,12 @@ fn recovered(
         count: usize,
     }
     let (mut count, mut bytes) = (0, 0);
-    for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since) {
+    for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since || attaching.resumes) {
         let Some(entry) = &attaching.entry else { continue };
+        // Nothing waits in a room that keeps nothing.
+        if attaching.resumes && entry.head.log.is_none() {
+            continue;
+        }
         let epoch = entry.head.epoch().map(|epoch| &**epoch);
         let origin = Origin { room: &attaching.room, epoch };
         let cost: usize = entry.missed.iter().flatten().map(|event| event.cost_bytes()).sum();

@@ -20,7 +20,7 @@ pub use class::{Class, Classes};
 pub use cursors::{Cursor, CursorKind, Cursors, DeviceCursor, MessageStatus, Moved, Progress};
 pub use disk::{Batch, Disk, Done, Journal, News, StoreError};
 pub use embedded::Partition;
-pub use outcome::{Feed, Outcome};
+pub use outcome::{Feed, JoinRefusal, Outcome};
 
 use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};
@@ -120,6 +120,8 @@ pub enum Op {
         device: Option<DeviceId>,
         /// What the connection has seen.
         since: Option<Since>,
+        /// Whether, if it does not say, that is what its device was delivered.
+        resume: bool,
         /// Whether the connection becomes live.
         live: bool,
     },
@@ -346,15 +348,6 @@ pub struct Receipt {
     pub sent_at: Timestamp,
     /// Whether it had been stored before.
     pub duplicate: bool,
-}
-
-/// Why someone may not join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JoinRefusal {
-    /// The room's class admits only whom the server added.
-    NotAllowed,
-    /// A bound on rooms or members.
-    Limit,
 }
 
 /// The store's answers.

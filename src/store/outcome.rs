@@ -6,6 +6,15 @@ use super::{Answer, MembershipChange, Moved, Op};
 use crate::ids::RoomId;
 use crate::message::Event;
 
+/// Why someone may not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinRefusal {
+    /// The room's class admits only whom the server added.
+    NotAllowed,
+    /// A bound on rooms or members.
+    Limit,
+}
+
 /// An event for everyone who is live in its room.
 #[derive(Debug)]
 pub struct Feed {

@@ -87,11 +87,14 @@ pub struct AuthOptions {
     pub encoding: Encoding,
     /// Whether it wants to be live in all the user's rooms at once.
     pub attach: bool,
+    /// Whether it leaves it to others to know what has arrived. Otherwise it acknowledges by itself, and gets what it
+    /// did not.
+    pub auto_ack: bool,
 }
 
 impl Default for AuthOptions {
     fn default() -> Self {
-        Self { device: None, encoding: Encoding::default(), attach: true }
+        Self { device: None, encoding: Encoding::default(), attach: true, auto_ack: true }
     }
 }
 
@@ -271,8 +274,7 @@ struct RawAuth<'a> {
     batch: Option<bool>,
     #[serde(rename = "presence")]
     _presence: Option<Presence>,
-    #[serde(rename = "autoAck")]
-    _auto_ack: Option<bool>,
+    auto_ack: Option<bool>,
     attach: Option<bool>,
     since: Option<BTreeMap<String, RawSince>>,
 }
@@ -314,6 +316,7 @@ fn auth<'a>(data: Option<&'a RawValue>) -> Result<Auth<'a>, Refusal> {
             batch: raw.batch.unwrap_or(false),
         },
         attach: raw.attach.unwrap_or(true),
+        auto_ack: raw.auto_ack.unwrap_or(true),
     };
     Ok(Auth { token: raw.token, options, since })
 }

@@ -27,6 +27,7 @@ mod jwks;
 mod limits;
 mod messages;
 mod metrics;
+mod offline;
 mod plugins;
 mod receipts;
 mod recovery;

@@ -101,11 +101,14 @@ impl Partition {
                 let outcome = self.join(&room, newcomer, now);
                 self.settle(&room, outcome, now)
             }
-            Op::Attach { room, user, device, since, live } => {
+            Op::Attach { room, user, device, since, resume, live } => {
                 let limits = &self.limits;
-                let entry = find(&mut self.rooms, &self.by_id, &room)
-                    .filter(|room| room.is_member(&user))
-                    .map(|room| room.enter((&user, device.as_ref()), since.as_ref(), live.then_some(from), limits));
+                let who = (&user, device.as_ref());
+                let entry =
+                    find(&mut self.rooms, &self.by_id, &room).filter(|room| room.is_member(&user)).map(|room| {
+                        let place = if resume { room.resume(who, limits.devices_per_user_max) } else { None };
+                        room.enter(who, since.or(place).as_ref(), live.then_some(from), limits)
+                    });
                 entry.map_or(Answer::NotAMember, |entry| Answer::Entered(Box::new(entry))).into()
             }
             Op::Arrive { user } => self.arrive(user),

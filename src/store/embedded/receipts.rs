@@ -4,7 +4,7 @@ use super::room::Room;
 use crate::ids::{DeviceId, MessageId, UserId};
 use crate::message::{EventKind, Message, Seq, Timestamp};
 use crate::store::{Answer, CursorKind, Cursors, Limits, MessageStatus, Moved, Outcome, Progress};
-use crate::wire::request::UpTo;
+use crate::wire::request::{Since, UpTo};
 
 /// An acknowledgement: whose, of what.
 pub(super) struct Ack {
@@ -41,6 +41,14 @@ impl Room {
         let of_others = |message: &&Message| message.user != *user && message.deleted_at.is_none();
         let unread = log.sent_in(seen, log.head()).map(|(_, message)| message).filter(of_others).count();
         Some(Progress { delivered: cursors.delivered_to(device), seen, unread })
+    }
+
+    /// Where a member's device goes on. From here on the device is known.
+    pub(super) fn resume(&mut self, (user, device): (&UserId, Option<&DeviceId>), devices_max: usize) -> Option<Since> {
+        let epoch = self.epoch()?.to_string();
+        let cursors = self.cursors_of(user);
+        cursors.touch(device, 0, devices_max);
+        Some(Since { epoch, seq: cursors.delivered_to(device), message_id: None })
     }
 
     /// Raises a member's cursors. An outcome says whose messages are newly covered, where anybody is to hear of it.

@@ -418,7 +418,14 @@ fn cursors_do_what_a_plain_model_does() {
             for name in USERS {
                 for index in 0..DEVICES.len() {
                     let device = device(index);
-                    let attach = Op::Attach { room: room("r"), user: user(name), device, since: None, live: false };
+                    let attach = Op::Attach {
+                        room: room("r"),
+                        user: user(name),
+                        device,
+                        since: None,
+                        resume: false,
+                        live: false,
+                    };
                     let progress = entered(store.apply(attach, SHARD, 0)).progress.unwrap();
                     let (user_s, seen) = model.cursors[name];
                     let delivered = model.devices.get(&(name, index)).copied().unwrap_or(user_s);
