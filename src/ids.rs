@@ -161,6 +161,21 @@ pub struct ConnectionKey {
     pub generation: u32,
 }
 
+impl ConnectionKey {
+    /// A slot that no table has: keys with it are those of the server API's calls.
+    const CALL_SLOT: u32 = u32::MAX;
+
+    /// The key of one of the server API's calls, by its number.
+    pub fn of_call(number: u32) -> Self {
+        Self { slot: Self::CALL_SLOT, generation: number }
+    }
+
+    /// Whether this is a call of the server API, and no connection.
+    pub fn is_call(self) -> bool {
+        self.slot == Self::CALL_SLOT
+    }
+}
+
 /// A connection's number in logs and plugins: unique while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);

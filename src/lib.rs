@@ -35,6 +35,10 @@
 //! led to is passed on when its commit is over, in the order of the operations; if the disk fails, what waits is undone
 //! and refused (`relay/commit`). So nobody ever sees what may still be lost.
 //!
+//! A request of the server API (`net::api`) is an asker beside connections: it comes to the shard that owns its room as
+//! mail, and is carried out by the same verbs ([`relay::Call`]). What is asked of all connections or rooms goes to every
+//! shard, and is put together from their answers ([`relay::Survey`]).
+//!
 //! Beside the shards a small runtime accepts connections, serves the operator's listener, and fetches an issuer's keys.
 //!
 //! ## Plugins

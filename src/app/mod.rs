@@ -19,16 +19,17 @@ use tokio::sync::{mpsc, watch};
 use keys::{Keys, endpoint, issuer};
 pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
-use settings::{hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
+pub use settings::ApiKeyError;
+use settings::{api_rules, hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
 use storage::Storage;
 
-use crate::config::{Config, DevelopmentKeyError, Problem, development_key};
+use crate::config::{ApiKey, Config, DevelopmentKeyError, Problem, development_api_key, development_key};
 use crate::ids::ShardId;
 use crate::metrics::Metrics;
 use crate::net::{
-    Acceptor, Admin, Admissions, Demo, DemoToken, EndpointError, Gate, Inbox, Readiness, bind, run_shard,
+    Acceptor, Admin, Admissions, Api, Demo, DemoToken, EndpointError, Gate, Inbox, Readiness, bind, run_shard,
 };
-use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies};
+use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies, Revocations};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::Shard;
 use crate::store::{Classes, Image, Journal, Partition, StoreError};
@@ -86,6 +87,9 @@ pub enum StartError {
     /// Published keys can never be fetched from where they are said to be.
     #[error("auth.jwks_url: {0}")]
     Issuer(#[from] EndpointError),
+    /// A key of the server API cannot be used.
+    #[error(transparent)]
+    ApiKey(#[from] ApiKeyError),
     /// The development key cannot be had.
     #[error(transparent)]
     DevelopmentKey(#[from] DevelopmentKeyError),
@@ -131,6 +135,9 @@ impl Server {
         metrics.store.bytes_max.set(config.store.total_bytes_max as f64);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
         let (mailboxes, mail) = Mailboxes::new(shards);
+        let revocations = Arc::new(Revocations::default());
+        let api = Api::new(api_rules(&config)?, mailboxes.clone(), Arc::clone(&revocations), Arc::clone(&metrics));
+        let api = Arc::new(api);
         let forgetful = mailboxes.clone();
         let forget: policy::Forget = Arc::new(move |user| forgetful.forget(user));
         let policies = Policies::start(&config, shards, Arc::clone(&metrics), forget)
@@ -145,12 +152,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (ticks, clock) = watch::channel(Instant::now());
 
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
-            .thread_name("control")
-            .enable_io()
-            .enable_time()
-            .build()?;
+        let control = control_runtime()?;
         let entered = control.enter();
         let client_listener = tokio::net::TcpListener::from_std(bind(listeners.client)?)?;
         let admin_listener = tokio::net::TcpListener::from_std(bind(listeners.admin)?)?;
@@ -159,7 +161,8 @@ impl Server {
 
         let Storage { images, journal, writer } =
             Storage::open(&config, shards, mailboxes.clone(), (Arc::clone(&metrics), Arc::clone(&readiness)))?;
-        let parts = ShardParts { config: &config, shards, mailboxes, auth, journal, metrics: Arc::clone(&metrics) };
+        let counted = Arc::clone(&metrics);
+        let parts = ShardParts { config: &config, shards, mailboxes, auth, revocations, journal, metrics: counted };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());
         let kept = chains.into_iter().zip(images);
         for (((shard, (chain, image)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail) {
@@ -180,12 +183,10 @@ impl Server {
         drop(parts);
         let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
-        control.spawn(
-            Admin { listener: admin_listener, metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) }.run(),
-        );
+        control.spawn(operator(admin_listener, &metrics, &readiness, &api).run());
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
-        let in_force = Mutex::new(InForce { config, keys, reloads });
+        let in_force = Mutex::new(InForce { config, keys, api, reloads });
         Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, writer, control })
     }
 
@@ -232,7 +233,8 @@ pub fn start_problems(config: &Config) -> Vec<Problem> {
     let keys = Authenticator::new(&config.auth).err().map(|error| error.to_string());
     let issuer = endpoint(config).err().map(|error| StartError::from(error).to_string());
     let mut problems = plugin_faults(config, &policy::check(config));
-    problems.extend([keys, issuer].into_iter().flatten().map(|message| Problem::new("", message)));
+    let api = api_rules(config).err().map(|error| error.to_string());
+    problems.extend([keys, issuer, api].into_iter().flatten().map(|message| Problem::new("", message)));
     problems
 }
 
@@ -262,6 +264,11 @@ fn complete(mut config: Config, client: SocketAddr) -> Result<Config, Developmen
                 file: None,
             });
         }
+        if config.api.keys.is_empty() {
+            let (secret, _) = development_api_key(&config)?;
+            let name = "development".to_owned();
+            config.api.keys.push(ApiKey { name, secret: Some(secret), secret_env: None, file: None });
+        }
         for host in loopback_hosts(client.port()) {
             let origin = format!("http://{host}");
             if !config.allowed_origins.contains(&origin) {
@@ -280,6 +287,26 @@ fn shard_count(configured: usize) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shards = if configured == 0 { cores } else { configured };
     u16::try_from(shards.clamp(1, SHARDS_MAX)).unwrap_or(1)
+}
+
+/// What is not a shard's runs here.
+fn control_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_io()
+        .enable_time()
+        .build()
+}
+
+/// The operator's listener, ready to run.
+fn operator(
+    listener: tokio::net::TcpListener,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+    api: &Arc<Api>,
+) -> Admin {
+    Admin { listener, metrics: Arc::clone(metrics), readiness: Arc::clone(readiness), api: Arc::clone(api) }
 }
 
 fn gate(
@@ -337,6 +364,7 @@ struct ShardParts<'a> {
     shards: u16,
     mailboxes: Mailboxes,
     auth: Arc<Auth>,
+    revocations: Arc<Revocations>,
     journal: Option<Journal>,
     metrics: Arc<Metrics>,
 }
@@ -357,7 +385,7 @@ impl ShardParts<'_> {
             Arc::new(Classes::new(&self.config.store, &self.config.rooms)),
             store_limits(self.config, self.shards),
         );
-        let journal = self.journal.clone();
+        let (journal, revocations) = (self.journal.clone(), Arc::clone(&self.revocations));
         let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
             let store = match image {
@@ -375,7 +403,7 @@ impl ShardParts<'_> {
                 mailboxes,
                 metrics: Arc::clone(&metrics),
             };
-            run_shard(Shard::new(shard, settings, Relay::new(parts), metrics), inbox, gate)
+            run_shard(Shard::new(shard, settings, Relay::new(parts), metrics, revocations), inbox, gate)
         })
     }
 }

@@ -9,10 +9,10 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::keys::{Keys, issuer};
-use super::settings::{hub_limits, relay_settings, rules, session_settings};
+use super::settings::{ApiKeyError, api_rules, hub_limits, relay_settings, rules, session_settings};
 use super::{Server, complete, plugin_faults};
 use crate::config::{Config, DevelopmentKeyError, Problem};
-use crate::net::EndpointError;
+use crate::net::{Api, EndpointError};
 use crate::policy::{Authenticator, Generation, KeyError};
 use crate::{relay, session};
 
@@ -25,6 +25,9 @@ pub enum ReloadError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A key of the server API cannot be used.
+    #[error(transparent)]
+    ApiKey(#[from] ApiKeyError),
     /// The development key cannot be had.
     #[error(transparent)]
     DevelopmentKey(#[from] DevelopmentKeyError),
@@ -40,6 +43,8 @@ pub enum ReloadError {
 pub(super) struct InForce {
     pub(super) config: Config,
     pub(super) keys: Keys,
+    /// The server API.
+    pub(super) api: Arc<Api>,
     /// To each shard.
     pub(super) reloads: Vec<mpsc::Sender<session::Reload>>,
 }
@@ -69,12 +74,14 @@ impl Server {
         let fixed = keep_what_is_fixed(&in_force.config, &mut config);
         let authenticator = Arc::new(Authenticator::new(&config.auth)?);
         authenticator.inherit(&in_force.keys.authenticator);
+        let api_rules = api_rules(&config)?;
         let issuer = issuer(&config, &authenticator, &self.metrics, &self.readiness)?;
         let Generation { auth, chains } = self
             .policies
             .load(&config, Arc::clone(&authenticator))
             .map_err(|errors| ReloadError::Plugins(plugin_faults(&config, &errors)))?;
         let before = std::mem::replace(&mut *self.gate.rules.write(), Arc::new(rules(&config, Arc::clone(&auth))));
+        in_force.api.set_rules(api_rules);
         let settings = Arc::new(session_settings(&config));
         let relay_settings = Arc::new(relay_settings(&config));
         // When the last shard has changed over, the last sender is dropped.

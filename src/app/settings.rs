@@ -3,14 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, KeyFault};
 use crate::hub;
-use crate::net::Rules;
+use crate::net::{ApiBounds, ApiKeys, ApiRules, Rules};
 use crate::policy::Auth;
 use crate::relay;
 use crate::session::{self, StateSettings};
 use crate::store;
 use crate::wire::encode::LimitsInfo;
+
+/// A key of the server API cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("api.keys[{index}]: {source}")]
+pub struct ApiKeyError {
+    index: usize,
+    source: KeyFault,
+}
 
 /// How often due times are looked at, unless one of them is shorter.
 const SWEEP_MAX: Duration = Duration::from_millis(250);
@@ -27,6 +35,27 @@ pub(super) fn rules(config: &Config, auth: Arc<Auth>) -> Rules {
         handshake_max: Duration::from_millis(limits.handshake_ms_max),
         handshake_bytes_max: limits.handshake_bytes_max,
     }
+}
+
+/// The rules of the server API, for which its keys are read.
+pub(super) fn api_rules(config: &Config) -> Result<ApiRules, ApiKeyError> {
+    let (api, limits) = (&config.api, &config.limits);
+    let mut keys = Vec::with_capacity(api.keys.len());
+    for (index, key) in api.keys.iter().enumerate() {
+        let secret = key.material().map_err(|source| ApiKeyError { index, source })?;
+        keys.push((key.name.clone(), secret.reveal().to_owned()));
+    }
+    Ok(ApiRules {
+        keys: ApiKeys::new(keys),
+        bounds: ApiBounds {
+            message_bytes_max: limits.message_bytes_max,
+            broadcast_rooms_max: api.broadcast_rooms_max,
+            batch_commands_max: api.batch_commands_max,
+        },
+        body_bytes_max: api.body_bytes_max,
+        requests_max: api.requests_max,
+        request_max: Duration::from_millis(api.request_ms_max),
+    })
 }
 
 pub(super) fn session_settings(config: &Config) -> session::Settings {

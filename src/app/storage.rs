@@ -43,6 +43,7 @@ fn tell(news: News, mailboxes: &Mailboxes, metrics: &Metrics, readiness: &Readin
             metrics.store.commit_duration.record(took);
             metrics.store.file_bytes.set(file_bytes as f64);
             readiness.set_has_store(error.is_none());
+            metrics.store.failing.set(f64::from(error.is_some()));
             match error {
                 None => {
                     metrics.store.commits.count("ok");

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Failure, ServeArgs, write_out};
 use crate::app::{Listeners, Server, StartError, plugin_faults};
-use crate::config::{self, Config, Loaded, LogFormat, LogLevel};
+use crate::config::{self, Config, Loaded, LogFormat, LogLevel, development_api_key};
 use crate::policy::sign;
 
 /// How long the token is good that a development server prints.
@@ -69,11 +70,13 @@ fn greeting(config: &Config, server: &Server) -> Result<String, Failure> {
     let token = sign(config, "alice", TOKEN_TTL, serde_json::Map::new()).map_err(other)?;
     let mut text = String::new();
     // Writing to a string cannot fail.
-    write_greeting(&mut text, server, &token).map_err(other)?;
+    let makes_api_key = config.api.keys.is_empty();
+    let api_key = makes_api_key.then(|| development_api_key(config)).transpose().map_err(other)?;
+    write_greeting(&mut text, server, &token, api_key.as_ref().map(|(_, path)| path.as_path())).map_err(other)?;
     Ok(text)
 }
 
-fn write_greeting(text: &mut String, server: &Server, token: &str) -> std::fmt::Result {
+fn write_greeting(text: &mut String, server: &Server, token: &str, api_key: Option<&Path>) -> std::fmt::Result {
     let (client, admin) = (server.client_address(), server.admin_address());
     writeln!(text, "Stentor {} is a development server on this machine only.", env!("CARGO_PKG_VERSION"))?;
     writeln!(text)?;
@@ -81,6 +84,10 @@ fn write_greeting(text: &mut String, server: &Server, token: &str) -> std::fmt::
     writeln!(text, "             http://{client}/demo?user=bob&room=lobby     (a second tab)")?;
     writeln!(text, "  WebSocket  ws://{client}/ws")?;
     writeln!(text, "  metrics    http://{admin}/metrics")?;
+    writeln!(text, "  API        http://{admin}/api/v1/publish, described at http://{admin}/api/openapi.json")?;
+    if let Some(path) = api_key {
+        writeln!(text, "             (the key is in {})", path.display())?;
+    }
     writeln!(text, "  token      {token}")?;
     writeln!(text, "             (for alice, 24 h; others: stentor token --user NAME)")?;
     writeln!(text, "  reload     kill -HUP {}", std::process::id())?;

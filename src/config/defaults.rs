@@ -62,6 +62,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             query_token: false,
             admin: Admin::default(),
+            api: super::Api::default(),
             log: Log::default(),
             auth: Auth::default(),
             proxy: Proxy::default(),

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Config, Plugin, Secret};
 
 const KEY_FILE: &str = "development.key";
+const API_KEY_FILE: &str = "development-api.key";
 const KEY_BYTES: usize = 32;
 /// Another process that makes the key needs no longer than this between creating the file and filling it.
 const CREATION_TIME_MAX: Duration = Duration::from_secs(2);
@@ -101,13 +102,25 @@ pub enum DevelopmentKeyError {
 /// # Errors
 /// When the key cannot be kept, or when others could have read it.
 pub fn development_key(config: &Config) -> Result<Secret, DevelopmentKeyError> {
+    kept_key(config, KEY_FILE)
+}
+
+/// The same for the key of a development server's API, with the file that it is in.
+///
+/// # Errors
+/// When the key cannot be kept, or when others could have read it.
+pub fn development_api_key(config: &Config) -> Result<(Secret, PathBuf), DevelopmentKeyError> {
+    Ok((kept_key(config, API_KEY_FILE)?, config.data_directory.join(API_KEY_FILE)))
+}
+
+fn kept_key(config: &Config, file: &str) -> Result<Secret, DevelopmentKeyError> {
     let directory = &config.data_directory;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
         .map_err(|source| DevelopmentKeyError::Inaccessible { path: directory.clone(), source })?;
-    let path = directory.join(KEY_FILE);
+    let path = directory.join(file);
     match create(&path)? {
         Some(made) => Ok(made),
         None => read(&path),

@@ -4,6 +4,7 @@
 //! and ranges, the names of the environment variables and the operator's guide are all derived from them. Nothing here
 //! knows what a key does beyond its description, and nothing here reads a file: `load` does.
 
+mod api;
 mod check;
 mod defaults;
 mod development;
@@ -20,8 +21,9 @@ mod schema;
 mod tests;
 mod tree;
 
+pub use api::{Api, ApiKey};
 pub use check::{Origin, Problem};
-pub use development::{DevelopmentKeyError, development_key};
+pub use development::{DevelopmentKeyError, development_api_key, development_key};
 pub use jwks::{JWKS_BYTES_MAX, read_jwks};
 pub use keys::KeyFault;
 pub use load::{Loaded, Source, load};
@@ -58,6 +60,8 @@ pub struct Config {
     pub query_token: bool,
     /// The operator's listener.
     pub admin: Admin,
+    /// The HTTP API for the application's own servers, on the operator's listener.
+    pub api: Api,
     /// Logging.
     pub log: Log,
     /// Authentication by JSON Web Token.
@@ -84,7 +88,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Address of the listener for `/metrics`, `/healthz` and `/readyz`. Keep it off the public network.
+    /// Address of the listener for `/metrics`, `/healthz`, `/readyz` and the server API. Keep it off the public network.
     #[schemars(with = "schema::SocketAddressText")]
     pub listen: SocketAddr,
 }

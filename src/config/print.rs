@@ -6,7 +6,7 @@
 use toml::{Table, Value};
 
 use super::schema::{Kind, Shape, schema};
-use super::{Algorithm, Config, JoinPolicy, Key, Plugin, RoomClass};
+use super::{Algorithm, ApiKey, Config, JoinPolicy, Key, Plugin, RoomClass};
 
 const WIDTH: usize = 110;
 
@@ -144,6 +144,13 @@ fn example(path: &str) -> Option<Value> {
         "auth.keys" => Value::try_from(Key {
             kid: Some("main".to_owned()),
             algorithm: Algorithm::HS256,
+            secret: None,
+            secret_env: Some("CHAT_SECRET".to_owned()),
+            file: None,
+        })
+        .ok(),
+        "api.keys" => Value::try_from(ApiKey {
+            name: "backend".to_owned(),
             secret: None,
             secret_env: Some("CHAT_SECRET".to_owned()),
             file: None,

@@ -35,6 +35,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     judge_reach(judged, &mut problems);
     judge_keys(judged, &mut problems);
+    judge_api_keys(judged, &mut problems);
     judge_jwks(judged, &mut problems);
     judge_rooms(judged, &mut problems);
     judge_plugins(judged, &mut problems);
@@ -113,6 +114,22 @@ fn judge_keys(judged: &Judged<'_>, problems: &mut Vec<Problem>) {
         if let Some(first) = named.insert((kid, format!("{:?}", key.algorithm)), path.clone()) {
             let message = format!("{kid:?} with {:?} is already the key id of {first}", key.algorithm);
             problems.push(Problem::at(&place_in(node, "kid"), format!("{path}.kid"), message));
+        }
+    }
+}
+
+fn judge_api_keys(judged: &Judged<'_>, problems: &mut Vec<Problem>) {
+    let mut named = HashMap::new();
+    for (path, node, api_key) in judged.entries(&["api", "keys"], &judged.config.api.keys) {
+        let key = api_key.as_key();
+        if let Err(fault) = key.material_from(judged.variable) {
+            let field = field_to_blame(&key, &fault);
+            let full = if field.is_empty() { path.clone() } else { format!("{path}.{field}") };
+            problems.push(Problem::at(&place_in(node, field), full, fault.to_string()).suggest(fault.remedy()));
+        }
+        if let Some(first) = named.insert(&api_key.name, path.clone()) {
+            let message = format!("{:?} is already the name of {first}", api_key.name);
+            problems.push(Problem::at(&place_in(node, "name"), format!("{path}.name"), message));
         }
     }
 }

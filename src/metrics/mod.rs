@@ -10,11 +10,13 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::wire::{CloseCode, ErrorCode};
 
+mod api;
 mod jwks;
 mod plugin;
 mod process;
 mod store;
 
+pub use api::{API_OUTCOMES, API_VERBS, ApiMetrics, ApiOutcome};
 pub use jwks::{JWKS_RESULTS, JwksMetrics};
 pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
@@ -32,7 +34,8 @@ const DELAY_SECONDS: [f64; 17] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 5.0];
 
 /// The histograms with these buckets.
-const DELAYS: [&str; 4] = [
+const DELAYS: [&str; 5] = [
+    "stentor_api_request_duration_seconds",
     "stentor_delivery_latency_seconds",
     "stentor_handshake_duration_seconds",
     "stentor_shard_delay_seconds",
@@ -66,7 +69,7 @@ pub const CLOSED_BY_CLIENT: &str = "client";
 pub const CLOSED_BY_NETWORK: &str = "network";
 
 /// Results of authentication.
-pub const AUTHENTICATION_RESULTS: [&str; 10] = [
+pub const AUTHENTICATION_RESULTS: [&str; 11] = [
     "ok",
     "expired",
     "malformed",
@@ -77,6 +80,7 @@ pub const AUTHENTICATION_RESULTS: [&str; 10] = [
     "denied",
     "policy_unavailable",
     "anonymous",
+    "revoked",
 ];
 
 /// Why a handshake is refused.
@@ -133,6 +137,8 @@ pub struct Metrics {
     pub fanout_recipients: Histogram,
     /// Policies and what is asked of them.
     pub policy: PolicyMetrics,
+    /// The server API.
+    pub api: ApiMetrics,
     /// What reaches receivers.
     pub delivery: DeliveryMetrics,
     /// What is kept.
@@ -243,6 +249,7 @@ impl Metrics {
                 "Live connections that an event is for, per shard.",
             ),
             policy: PolicyMetrics::new(&new),
+            api: ApiMetrics::new(&new),
             delivery: DeliveryMetrics::new(&new),
             store: StoreMetrics::new(&new),
             recorder,

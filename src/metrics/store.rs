@@ -27,6 +27,8 @@ pub struct StoreMetrics {
     pub changes: Counter,
     /// Bytes of the file.
     pub file_bytes: Gauge,
+    /// Whether the last commit failed: 0 or 1.
+    pub failing: Gauge,
 }
 
 impl StoreMetrics {
@@ -53,6 +55,11 @@ impl StoreMetrics {
                 "Changes in commits that succeeded: how many share one shows how far commits are grouped.",
             ),
             file_bytes: new.gauge("stentor_store_file_bytes", Unit::Bytes, "Bytes of the store's file."),
+            failing: new.gauge(
+                "stentor_store_failing",
+                Unit::Count,
+                "Whether the last commit to the disk failed: 0 or 1.",
+            ),
         }
     }
 }

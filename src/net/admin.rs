@@ -1,4 +1,4 @@
-//! The operator's listener: metrics and health.
+//! The operator's listener: metrics, health, and the server API.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::api::Api;
 use super::http::text;
 use crate::metrics::Metrics;
 
 /// Connections of operators at once; further ones wait.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
 
 /// Time an operator's connection may take for a request's head, and may live.
 const HEAD_MAX: Duration = Duration::from_secs(10);
@@ -71,6 +72,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
+    /// The API for the application's own servers.
+    pub api: Arc<Api>,
 }
 
 impl Admin {
@@ -100,7 +103,7 @@ impl Admin {
 
     async fn serve(&self, stream: TcpStream) {
         let service =
-            service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(&request)) });
+            service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(request).await) });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
@@ -110,7 +113,10 @@ impl Admin {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.uri().path().starts_with("/api/") {
+            return self.api.answer(request).await;
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
         }

@@ -6,6 +6,7 @@
 mod accept;
 mod address;
 mod admin;
+mod api;
 mod connection;
 mod demo;
 mod fetch;
@@ -17,6 +18,7 @@ mod shard;
 
 pub use accept::{Acceptor, Admissions, bind};
 pub use admin::{Admin, Readiness};
+pub use api::{Api, Bounds as ApiBounds, Keys as ApiKeys, Rules as ApiRules};
 pub use demo::{Demo, DemoToken};
 pub use fetch::{Endpoint, EndpointError};
 pub use handshake::{Gate, Rules};

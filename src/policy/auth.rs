@@ -208,7 +208,7 @@ impl Auth {
                 Link::Plugin(_) => continue,
             };
             match pool.call(question.clone(), |answer| judge_person(answer, pool)).await {
-                Ok(Verdict::Allow(identity)) => return Ok(identity),
+                Ok(Verdict::Allow(identity)) => return Ok(of_token(identity, verified.as_ref())),
                 Ok(Verdict::Deny(denial)) => return Err(AuthError::Denied(denial)),
                 Ok(Verdict::Abstain) => {}
                 Err(NoAnswer) if pool.plugin.on_failure(hook) == OnFailure::Closed => {
@@ -273,6 +273,14 @@ impl Auth {
     }
 }
 
+/// Notes from which token somebody's identity comes, whoever said that it is theirs.
+fn of_token(identity: Identity, verified: Option<&Result<Identity, TokenError>>) -> Identity {
+    match verified {
+        Some(Ok(token)) => Identity { token_id: token.token_id.clone(), issued_at: token.issued_at, ..identity },
+        _ => identity,
+    }
+}
+
 /// What one link says.
 enum Verdict<T> {
     Allow(T),
@@ -287,7 +295,8 @@ fn judge_person(answer: Answer, pool: &Pool) -> Option<(PluginOutcome, Verdict<I
             let user = UserId::parse(&identity.subject).ok()?;
             let pairs = identity.attributes.into_iter().map(|attribute| (attribute.name, attribute.value));
             let attributes = attributes_from(pairs)?;
-            let identity = Identity { user, expires_at: identity.expires_at, attributes };
+            let expires_at = identity.expires_at;
+            let identity = Identity { user, expires_at, attributes, token_id: None, issued_at: None };
             (PluginOutcome::Allow, Verdict::Allow(identity))
         }
         wit::AuthOutcome::Deny(rejection) => (PluginOutcome::Deny, Verdict::Deny(denial(rejection, pool))),

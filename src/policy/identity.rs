@@ -29,6 +29,10 @@ pub struct Identity {
     pub expires_at: Option<Timestamp>,
     /// What else it says of the user.
     pub attributes: Arc<[Attribute]>,
+    /// The token's own name (`jti`), if it has one.
+    pub token_id: Option<Box<str>>,
+    /// When the token was issued, if it says so.
+    pub issued_at: Option<Timestamp>,
 }
 
 /// One thing that is known of a user. A name may occur more than once.

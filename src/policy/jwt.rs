@@ -273,7 +273,8 @@ impl Authenticator {
         if expires_at.is_some_and(|expiry| expiry <= now) {
             return Err(TokenError::Expired);
         }
-        for not_before in [time("nbf")?, time("iat")?].into_iter().flatten() {
+        let issued_at = time("iat")?;
+        for not_before in [time("nbf")?, issued_at].into_iter().flatten() {
             if not_before > now.saturating_add(leeway_ms) {
                 return Err(TokenError::Claims);
             }
@@ -283,7 +284,8 @@ impl Authenticator {
         let user_id = UserId::parse(user).map_err(|_| TokenError::Claims)?;
         let attributes =
             attributes(claims, &self.user_claim, &self.attribute_claims).map_err(|_| TokenError::TooManyAttributes)?;
-        Ok(Identity { user: user_id, expires_at, attributes })
+        let token_id = claims.get("jti").and_then(Value::as_str).filter(|id| check_id(id).is_ok()).map(Box::from);
+        Ok(Identity { user: user_id, expires_at, attributes, token_id, issued_at })
     }
 }
 

@@ -29,6 +29,7 @@ mod precompiled;
 mod published;
 mod quarantine;
 mod refresh;
+mod revocations;
 mod signing;
 mod verdict;
 
@@ -42,5 +43,6 @@ pub use jwt::{Authenticator, KeyError, TokenError};
 pub use load::LoadError;
 pub use policies::{Generation, Policies, check};
 pub use refresh::Refresh;
+pub use revocations::{Full, Revocations, Revoked};
 pub use signing::{SigningError, sign};
 pub use verdict::{Action, AuthError, Credentials, Decision, Denial, NotAllowed, Who};

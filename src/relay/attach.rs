@@ -80,6 +80,7 @@ impl Relay {
                 attributes: Arc::clone(&arrival.identity.attributes),
                 renewals: 0,
                 verdicts: None,
+                token_id: arrival.identity.token_id.clone(),
                 device: arrival.options.device.clone(),
                 session: self.ids.session(),
                 dialect: arrival.options.encoding.dialect,
@@ -96,6 +97,7 @@ impl Relay {
             self.hub.set_encoding(key, arrival.options.encoding);
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.attributes = Arc::clone(&arrival.identity.attributes);
+            peer.token_id.clone_from(&arrival.identity.token_id);
             peer.renewals = peer.renewals.wrapping_add(1);
             peer.verdicts = None;
         }
@@ -365,7 +367,7 @@ impl Relay {
         }
         self.end_live(key, &change.room);
         let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { return };
-        let left = Left { conversation_id: &change.room, reason: "left" };
+        let left = Left { conversation_id: &change.room, reason: if change.removed { "removed" } else { "left" } };
         self.hub.reply(key, encode::push(Push::RoomLeft, dialect, &left));
     }
 }

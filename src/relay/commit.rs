@@ -99,7 +99,8 @@ impl Relay {
             for change in changes.iter() {
                 if let Change::Member { room, user, before: None, .. } = change {
                     let (room, user) = (room.clone(), user.clone());
-                    let back = MembershipChange { user, room, membership: 0, joined: false, quiet: true };
+                    let back =
+                        MembershipChange { user, room, membership: 0, joined: false, quiet: true, removed: false };
                     self.submit(Op::Index(back), None, false);
                 }
             }

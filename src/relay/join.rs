@@ -94,7 +94,9 @@ impl Relay {
         };
         tracing::info!(conn = %peer.connection, user = %peer.user, %room, recovered = joined.recovered, "joined");
         self.reply(asked, "room-joined", &joined);
-        self.go_live(asked.key, room, entry.membership);
+        if entry.live_in.is_some() {
+            self.go_live(asked.key, room, entry.membership);
+        }
     }
 
     pub(super) fn leave(&mut self, asked: Asked, room: RoomId) {

@@ -1,19 +1,19 @@
 //! What shards send each other.
 //!
 //! A shard's mailbox needs no bound of its own: a connection has at most one request under way, so what is in a mailbox
-//! is bounded by the connections there are and the rooms each may be live in; and a plugin may have verdicts forgotten
-//! only a few times in a call.
+//! is bounded by the connections there are and the rooms each may be live in; a plugin may have verdicts forgotten
+//! only a few times in a call; and the server API bounds what it has under way.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::Ticket;
 use super::receipts::ReceiptPush;
 use super::rights::Purpose;
+use super::{Call, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId};
 use crate::policy::{Action, AuthError, Decision, Identity};
-use crate::store::{Answer, Done, MembershipChange, Op};
+use crate::store::{Answer, Done, MembershipChange, Op, owner_of};
 use crate::wire::Frame;
 
 /// One thing that a shard tells another.
@@ -63,6 +63,10 @@ pub enum Mail {
     },
     /// Answers about a user's rights are to be forgotten; everybody's, if the name is empty.
     Forget(Box<str>),
+    /// A request of one of the application's own servers.
+    Call(Box<Call>),
+    /// What one of the application's own servers wants of a whole shard.
+    Survey(Box<Survey>),
 }
 
 /// Answers of the auth chain.
@@ -108,6 +112,16 @@ impl Mailboxes {
         for shard in (0..self.count()).map(ShardId) {
             self.send(shard, Mail::Forget(user.into()));
         }
+    }
+
+    /// Hands a call to the shard that owns a room: from there it has the shortest way.
+    pub fn call(&self, room: &RoomId, call: Call) {
+        self.send(owner_of(room.as_str(), self.count()), Mail::Call(Box::new(call)));
+    }
+
+    /// Every shard.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.count()).map(ShardId)
     }
 
     /// Sends. A shard that has stopped gets nothing any more, which is what stopping means.

@@ -56,7 +56,7 @@ enum Change {
 
 /// Owned JSON that several may hold, on one line: a receiver may get several objects in a message, one a line. In JSON a
 /// line break is white space between tokens and nothing else, so a space says the same.
-fn shared(content: &RawValue) -> Arc<RawValue> {
+pub(super) fn shared(content: &RawValue) -> Arc<RawValue> {
     if !content.get().contains(['\n', '\r']) {
         return Arc::from(content.to_owned());
     }
@@ -87,7 +87,7 @@ impl Relay {
     }
 
     fn attempt(&mut self, asked: Asked, attempt: Attempt) {
-        if self.hub.is_live(asked.key, &attempt.room) {
+        if asked.key.is_call() || self.hub.is_live(asked.key, &attempt.room) {
             self.allowed_attempt(asked, attempt);
             return;
         }

@@ -9,6 +9,7 @@
 
 mod asked;
 mod attach;
+mod call;
 mod commit;
 mod depart;
 mod errand;
@@ -21,6 +22,7 @@ mod read;
 mod receipts;
 mod report;
 mod rights;
+mod survey;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use smallvec::SmallVec;
 
 pub use asked::Asked;
 pub use attach::Arrival;
+use call::Calls;
+pub use call::{Call, CallReply};
 use commit::{Asker, Commits};
 use errand::Errand;
 pub use errand::Ticket;
@@ -38,6 +42,7 @@ pub use mail::{Mail, Mailboxes};
 use peer::{Peer, Peers, Pending, Waiting};
 use receipts::Receipts;
 use report::Reported;
+pub use survey::{Survey, SurveyReply, Surveyed, Target};
 
 use crate::hub::{self, Hub};
 use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
@@ -84,6 +89,8 @@ pub struct Relay {
     metrics: Arc<Metrics>,
     ids: IdSource,
     peers: Peers,
+    /// Requests of the application's own servers that are under way.
+    calls: Calls,
     /// Each user's connections on this shard.
     users: HashMap<UserId, SmallVec<[ConnectionKey; 1]>>,
     receipts: Receipts,
@@ -148,6 +155,7 @@ impl Relay {
             metrics: parts.metrics,
             ids: IdSource::default(),
             peers: Peers::default(),
+            calls: Calls::default(),
             users: HashMap::new(),
             receipts: Receipts::default(),
             reported: Reported::default(),
@@ -204,17 +212,25 @@ impl Relay {
             ErrorCode::RateLimited | ErrorCode::InvalidFrame => log!(debug),
             _ => log!(info),
         }
+        if asked.key.is_call() {
+            self.answer_call(asked.key, Err(refusal.clone()));
+            return;
+        }
         self.hub.reply(asked.key, encode::refusal(refusal, asked.id.as_deref(), Some(asked.name())));
     }
 
     /// A reply that is sent whether or not the request had an `id`.
     fn reply(&mut self, asked: &Asked, event: &str, data: &impl Serialize) {
+        if asked.key.is_call() {
+            self.answer_call(asked.key, Ok(encode::json(data)));
+            return;
+        }
         self.hub.reply(asked.key, encode::reply(event, asked.id.as_deref(), data));
     }
 
-    /// `ok`, which only a request with an `id` gets.
+    /// `ok`, which only a request with an `id` gets, and a call.
     fn ok(&mut self, asked: &Asked, data: &impl Serialize) {
-        if asked.id.is_some() {
+        if asked.id.is_some() || asked.key.is_call() {
             self.reply(asked, "ok", data);
         }
     }
@@ -234,6 +250,7 @@ impl Relay {
         let ticket = Ticket { shard: self.shard, key: asked.key, errand };
         peer.pending = Some(Box::new(Pending { asked, waiting }));
         peer.outstanding += 1;
+        let op = if ticket.key.is_call() { Op::OfServer(Box::new(op)) } else { op };
         self.submit(op, Some(ticket), no_echo);
     }
 
@@ -261,6 +278,8 @@ impl Relay {
                 self.wake_unless_waiting(key);
             }
             Mail::Forget(user) => self.forget_verdicts(&user),
+            Mail::Call(call) => self.call(*call),
+            Mail::Survey(survey) => self.survey(*survey),
             // The session takes these out: who someone is, is not for a verb to know.
             Mail::Identified { .. } => {}
         }
@@ -350,6 +369,9 @@ impl Relay {
                 version: Some(*version),
                 ..Refusal::new(ErrorCode::EditConflict, format!("the message is at version {version}"))
             },
+            Answer::JoinRefused(_) => {
+                Refusal::new(ErrorCode::LimitExceeded, "there are as many conversations as are allowed")
+            }
             _ => Refusal::new(ErrorCode::StoreUnavailable, "the store did not answer the question"),
         };
         self.refuse(asked, Some(room), &refusal);

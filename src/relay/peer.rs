@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) renewals: u32,
     /// What plugins said of the connection's rights.
     pub(super) verdicts: Option<Box<Verdicts>>,
+    /// The name of the token that it came with last.
+    pub(super) token_id: Option<Box<str>>,
     pub(super) device: Option<DeviceId>,
     /// This connection's session, as the client knows it.
     pub(super) session: Box<str>,
@@ -39,28 +41,28 @@ pub(super) struct Peer {
     pub(super) gone: bool,
 }
 
-/// All authenticated connections of a shard.
+/// All authenticated connections of a shard, and whoever else asks.
 ///
 /// Those that are there are found by their slot. One that ended while answers were still to come is kept apart, because
-/// its slot is used again.
+/// its slot is used again; so is an asker that is no connection.
 #[derive(Default)]
 pub(super) struct Peers {
     by_slot: Vec<Option<(u32, Peer)>>,
-    gone: HashMap<ConnectionKey, Peer>,
+    apart: HashMap<ConnectionKey, Peer>,
 }
 
 impl Peers {
     pub(super) fn get(&self, key: ConnectionKey) -> Option<&Peer> {
         match self.by_slot.get(key.slot as usize) {
             Some(Some((generation, peer))) if *generation == key.generation => Some(peer),
-            _ => self.gone.get(&key),
+            _ => self.apart.get(&key),
         }
     }
 
     pub(super) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Peer> {
         match self.by_slot.get_mut(key.slot as usize) {
             Some(Some((generation, peer))) if *generation == key.generation => Some(peer),
-            _ => self.gone.get_mut(&key),
+            _ => self.apart.get_mut(&key),
         }
     }
 
@@ -74,6 +76,32 @@ impl Peers {
         }
     }
 
+    /// Notes an asker that has no slot.
+    pub(super) fn insert_apart(&mut self, key: ConnectionKey, peer: Peer) {
+        self.apart.insert(key, peer);
+    }
+
+    /// Those that are there among some slots, each with its slot and its key; and the slot from which to go on.
+    pub(super) fn page(
+        &self,
+        from: usize,
+        slots_max: usize,
+    ) -> (impl Iterator<Item = (usize, ConnectionKey, &Peer)>, Option<usize>) {
+        let end = self.by_slot.len().min(from.saturating_add(slots_max));
+        let slots = self.by_slot.get(from..end).unwrap_or_default().iter();
+        let there = slots.enumerate().filter_map(move |(at, place)| {
+            let (generation, peer) = place.as_ref()?;
+            let slot = from + at;
+            Some((slot, ConnectionKey { slot: u32::try_from(slot).ok()?, generation: *generation }, peer))
+        });
+        (there, (end < self.by_slot.len()).then_some(end))
+    }
+
+    /// All that are there, with their keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (ConnectionKey, &Peer)> {
+        self.page(0, usize::MAX).0.map(|(_, key, peer)| (key, peer))
+    }
+
     /// All that are there.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
         self.by_slot.iter_mut().flatten().map(|(_, peer)| peer)
@@ -84,14 +112,14 @@ impl Peers {
             Some(place) if place.as_ref().is_some_and(|(generation, _)| *generation == key.generation) => {
                 place.take().map(|(_, peer)| peer)
             }
-            _ => self.gone.remove(&key),
+            _ => self.apart.remove(&key),
         }
     }
 
     /// Gives up a connection's slot; what is still to come for it will find it apart.
     pub(super) fn keep_until_answered(&mut self, key: ConnectionKey) {
         if let Some(peer) = self.remove(key) {
-            self.gone.insert(key, peer);
+            self.apart.insert(key, peer);
         }
     }
 }

@@ -307,6 +307,9 @@ impl Shard {
     }
 
     fn welcome(&mut self, asked: Asked, arrival: Arrival) {
+        if self.revocations.is_revoked(&arrival.identity, wall_clock()) {
+            return self.turn_away(&asked, arrival.renewal);
+        }
         self.metrics.authentications.count("ok");
         let Identity { expires_at, .. } = arrival.identity;
         let Some(session) = self.session(asked.key) else { return };
@@ -314,6 +317,18 @@ impl Shard {
         session.headers = Vec::new();
         let connection = session.connection;
         self.relay.arrive(asked, connection, arrival);
+    }
+
+    /// The token is good, but the application has taken it back.
+    fn turn_away(&mut self, asked: &Asked, renewal: bool) {
+        self.metrics.authentications.count("revoked");
+        tracing::info!(conn = %self.connection_id(asked.key), result = "revoked", "authentication failed");
+        let refusal = Refusal::new(ErrorCode::AuthFailed, "the token is not acceptable");
+        if renewal {
+            self.refuse(asked, &refusal);
+        } else {
+            self.refuse_and_close(asked, &refusal, CloseCode::AuthFailed);
+        }
     }
 
     /// Does what is due on every connection. To be called now and then.

@@ -18,7 +18,7 @@ use state::State;
 use crate::ids::{ConnectionId, ConnectionKey, RoomId, ShardId};
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
-use crate::policy::{Attribute, Identity};
+use crate::policy::{Attribute, Identity, Revocations};
 use crate::relay::{self, Asked, Relay};
 use crate::wire::Refusal;
 use crate::wire::request::{AuthOptions, Since};
@@ -90,6 +90,8 @@ pub struct Shard {
     shard: ShardId,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
+    /// Tokens that were taken back.
+    revocations: Arc<Revocations>,
     /// The verbs.
     pub relay: Relay,
     /// By slot.
@@ -106,11 +108,18 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Shard {
     /// A shard without connections.
-    pub fn new(shard: ShardId, settings: Arc<Settings>, relay: Relay, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        shard: ShardId,
+        settings: Arc<Settings>,
+        relay: Relay,
+        metrics: Arc<Metrics>,
+        revocations: Arc<Revocations>,
+    ) -> Self {
         Self {
             shard,
             settings,
             metrics,
+            revocations,
             relay,
             sessions: Vec::new(),
             opened: 0,

@@ -12,17 +12,19 @@ mod cursors;
 mod disk;
 mod embedded;
 mod outcome;
+mod owner;
 
 use std::sync::Arc;
 
 pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
 pub use cursors::{Cursor, CursorKind, Cursors, DeviceCursor, MessageStatus, Moved, Progress};
-pub use disk::{Batch, Disk, Done, Journal, News, StoreError};
-pub use embedded::Partition;
+pub use disk::{Batch, Disk, Done, Journal, News, StoreError, commit_floor};
+pub use embedded::{Partition, RoomSummary};
 pub use outcome::{Feed, JoinRefusal, Outcome};
+pub use owner::owner_of;
 
-use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
+use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};
 use crate::wire::request::{Page, Since, UpTo};
 use serde_json::value::RawValue;
@@ -246,6 +248,8 @@ pub enum Op {
     /// From a room's owner to a user's: a membership began or ended. Causes a [`MembershipChange`]; brings whoever left
     /// the answer to its `Leave`.
     Index(MembershipChange),
+    /// Any of these, for one of the application's own servers: no membership is needed, and nobody becomes live.
+    OfServer(Box<Op>),
 }
 
 /// A membership that began or ended.
@@ -261,6 +265,8 @@ pub struct MembershipChange {
     pub joined: bool,
     /// Whether a reservation is taken back: nobody had joined, so nobody need hear of it.
     pub quiet: bool,
+    /// Whether it ended because one of the application's own servers said so.
+    pub removed: bool,
 }
 
 impl Op {
@@ -271,6 +277,7 @@ impl Op {
                 user.as_str()
             }
             Self::Index(change) => change.user.as_str(),
+            Self::OfServer(op) => op.owner(),
             Self::Join { room, .. }
             | Self::Unreserve { room, .. }
             | Self::Attach { room, .. }
@@ -292,10 +299,15 @@ impl Op {
 impl Op {
     /// Whether it is about what is kept of a room, rather than of a user.
     pub fn is_of_room(&self) -> bool {
-        !matches!(
-            self,
-            Self::Reserve { .. } | Self::RoomsOf { .. } | Self::Arrive { .. } | Self::Depart { .. } | Self::Index(_)
-        )
+        match self {
+            Self::Reserve { .. }
+            | Self::RoomsOf { .. }
+            | Self::Arrive { .. }
+            | Self::Depart { .. }
+            | Self::Index(_) => false,
+            Self::OfServer(op) => op.is_of_room(),
+            _ => true,
+        }
     }
 }
 
@@ -429,14 +441,4 @@ pub struct Usage {
     pub bytes: usize,
     /// Remembered `tempId`s.
     pub dedup_entries: usize,
-}
-
-/// Which shard owns a name. Any even spread will do, but every shard must find the same.
-pub fn owner_of(name: &str, shards: u16) -> ShardId {
-    // FNV-1a: short, well spread over the low bits after the fold, and the same everywhere.
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let folded = hash ^ (hash >> 32);
-    ShardId(u16::try_from(folded % u64::from(shards.max(1))).unwrap_or(0))
 }

@@ -53,40 +53,58 @@ pub fn push(push: Push, dialect: Dialect, data: &impl Serialize) -> Bytes {
     reply(push.name(dialect), None, data)
 }
 
+/// Data of `error`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorData<'a> {
+    code: &'a str,
+    message: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+#[derive(Serialize)]
+struct Details {
+    version: u64,
+}
+
+impl<'a> ErrorData<'a> {
+    /// A refusal, with the event that it is of where that has to be said.
+    pub fn of(refusal: &'a Refusal, event: Option<&'a str>) -> Self {
+        Self {
+            code: refusal.code.name(),
+            message: &refusal.message,
+            retryable: refusal.code.retryable() || refusal.reason.as_deref() == Some(Refusal::UNAVAILABLE),
+            retry_after_ms: refusal.retry_after_ms,
+            reason: refusal.reason.as_deref(),
+            plugin: refusal.plugin.as_deref(),
+            event,
+            details: refusal.version.map(|version| Details { version }),
+        }
+    }
+}
+
 /// A refusal, as a WebSocket frame. Without an `id` it names the request's event.
 pub fn refusal(refusal: &Refusal, id: Option<&str>, event: Option<&str>) -> Bytes {
+    reply("error", id, &ErrorData::of(refusal, event.filter(|_| id.is_none())))
+}
+
+/// A refusal, as the body of an answer of the server API.
+pub fn error_body(refusal: &Refusal) -> Vec<u8> {
     #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Data<'a> {
-        code: &'a str,
-        message: &'a str,
-        retryable: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retry_after_ms: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        plugin: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        event: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        details: Option<Details>,
+    struct Body<'a> {
+        error: ErrorData<'a>,
     }
-    #[derive(Serialize)]
-    struct Details {
-        version: u64,
-    }
-    let data = Data {
-        code: refusal.code.name(),
-        message: &refusal.message,
-        retryable: refusal.code.retryable() || refusal.reason.as_deref() == Some(Refusal::UNAVAILABLE),
-        retry_after_ms: refusal.retry_after_ms,
-        reason: refusal.reason.as_deref(),
-        plugin: refusal.plugin.as_deref(),
-        event: event.filter(|_| id.is_none()),
-        details: refusal.version.map(|version| Details { version }),
-    };
-    reply("error", id, &data)
+    json(&Body { error: ErrorData::of(refusal, None) })
 }
 
 /// Data of `ok` when there is nothing to say.

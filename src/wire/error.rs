@@ -24,6 +24,8 @@ pub enum ErrorCode {
     InvalidFrame,
     /// The request's data are not what the event takes.
     InvalidPayload,
+    /// The request is larger than is taken.
+    PayloadTooLarge,
     /// No event of that name.
     UnknownEvent,
     /// No such message in the log.
@@ -44,7 +46,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the protocol's order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AuthTimeout,
         Self::AuthFailed,
         Self::NotAuthenticated,
@@ -54,6 +56,7 @@ impl ErrorCode {
         Self::NotAMember,
         Self::InvalidFrame,
         Self::InvalidPayload,
+        Self::PayloadTooLarge,
         Self::UnknownEvent,
         Self::MessageNotFound,
         Self::EditConflict,
@@ -76,6 +79,7 @@ impl ErrorCode {
             Self::NotAMember => "NOT_A_MEMBER",
             Self::InvalidFrame => "INVALID_FRAME",
             Self::InvalidPayload => "INVALID_PAYLOAD",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnknownEvent => "UNKNOWN_EVENT",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::EditConflict => "EDIT_CONFLICT",
@@ -156,6 +160,8 @@ pub enum CloseCode {
     AuthFailed,
     /// The token has expired.
     TokenExpired,
+    /// An operator, or the application, has ended it.
+    Forbidden,
     /// Too many frames that are no requests.
     Abuse,
     /// No authentication in time.
@@ -174,13 +180,14 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every code the server closes with.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Normal,
         Self::ProtocolError,
         Self::InvalidText,
         Self::TooBig,
         Self::AuthFailed,
         Self::TokenExpired,
+        Self::Forbidden,
         Self::Abuse,
         Self::AuthTimeout,
         Self::SlowConsumer,
@@ -199,6 +206,7 @@ impl CloseCode {
             Self::TooBig => 1009,
             Self::AuthFailed => 4001,
             Self::TokenExpired => 4002,
+            Self::Forbidden => 4003,
             Self::Abuse => 4005,
             Self::AuthTimeout => 4101,
             Self::SlowConsumer => 4103,
@@ -218,6 +226,7 @@ impl CloseCode {
             Self::TooBig => "too_big",
             Self::AuthFailed => "auth_failed",
             Self::TokenExpired => "token_expired",
+            Self::Forbidden => "forbidden",
             Self::Abuse => "protocol_abuse",
             Self::AuthTimeout => "auth_timeout",
             Self::SlowConsumer => "slow_consumer",

@@ -202,7 +202,11 @@ pub fn known_event(event: &str) -> &'static str {
 }
 
 /// Data that are an object of a known shape. Derived code would take an array for an object too, so that is excluded first.
-pub(super) fn object<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Refusal> {
+///
+/// # Errors
+///
+/// `INVALID_PAYLOAD`
+pub fn object<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Refusal> {
     let raw = data.map_or("", RawValue::get);
     if !raw.starts_with('{') {
         return Err(Refusal::payload("data must be an object"));

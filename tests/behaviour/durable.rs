@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stentor::StartError;
 use stentor::config::{Config, Durability};
 
-use crate::common::{Client, TestServer, config};
+use crate::common::{API_KEY, Client, TestServer, api_key, config};
 
 /// A data directory of a test's own.
 struct Directory(PathBuf);
@@ -167,4 +167,22 @@ fn a_directory_that_cannot_be_made_is_refused() {
     let refusal = directory.refusal();
     assert!(refusal.contains("store.redb"), "{refusal}");
     fs::remove_file(&directory.0).unwrap();
+}
+
+#[test]
+fn what_the_application_did_is_there_after_a_restart() {
+    let directory = Directory::new("api");
+    let mut config = directory.config();
+    config.api.keys = vec![api_key("tests", API_KEY)];
+    let server = TestServer::start(config.clone());
+    let publish = json!({"userId": "robot", "conversationId": "lobby", "content": "first", "tempId": "t1"});
+    // Nobody is a member there.
+    let ack = server.api("publish", publish.clone());
+    server.api("join", json!({"userId": "ann", "conversationId": "team"}));
+    server.stop();
+    let server = TestServer::start(config);
+    assert_eq!(server.api("history", json!({"conversationId": "lobby"}))["messages"][0]["messageId"], ack["messageId"]);
+    let again = server.api("publish", publish);
+    assert_eq!((&again["duplicate"], &again["messageId"]), (&json!(true), &ack["messageId"]));
+    assert_eq!(server.user("ann").success["rooms"][0]["conversationId"], "team");
 }

@@ -16,6 +16,11 @@ mod common;
 mod durable;
 
 mod admin;
+mod api;
+mod api_document;
+mod api_door;
+mod api_people;
+mod api_revoke;
 mod auth_plugins;
 mod authentication;
 mod bad_plugins;

@@ -12,6 +12,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { WebSocket } from 'ws';
+import { Watch } from './schemas.mjs';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 export const target = resolve(root, process.env.CARGO_TARGET_DIR || 'target');
@@ -150,9 +151,16 @@ export class Client {
   #replies = new Map();
   #pushes = [];
   #waiting = [];
+  /** Holds every frame against the schemas; what is not in them is thrown, and ends the test. */
+  #watch = new Watch();
 
   constructor(socket) {
     this.socket = socket;
+    const send = socket.send;
+    socket.send = (data, ...more) => {
+      if (typeof data === 'string') this.#watch.sent(data);
+      return send.call(socket, data, ...more);
+    };
     this.received = [];
     this.pings = 0;
     socket.on('message', (bytes) => this.#receive(JSON.parse(bytes.toString())));
@@ -187,6 +195,7 @@ export class Client {
 
   #receive(message) {
     this.received.push(message);
+    this.#watch.received(message);
     const asked = message.id !== undefined && this.#replies.get(message.id);
     if (asked) {
       this.#replies.delete(message.id);

@@ -81,8 +81,11 @@ impl Bits {
     }
 }
 
+/// Members of a room who send. The warm-up of a second is long enough for each to send once.
+const TALKERS_PER_ROOM_MAX: usize = 20;
+
 /// Room, members and number of the messages of a run: message `n` goes to room `n % rooms`, from member
-/// `n / rooms % members` of it.
+/// `n / rooms % talkers` of it, where the talkers are all its members, or the first of them: in a large room few talk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) rooms: usize,
@@ -93,7 +96,7 @@ pub(super) struct Shape {
 impl Shape {
     /// Who sends message `number`.
     pub(super) fn sender(self, number: usize) -> Seat {
-        Seat { room: number % self.rooms, member: number / self.rooms % self.members }
+        Seat { room: number % self.rooms, member: number / self.rooms % self.members.min(TALKERS_PER_ROOM_MAX) }
     }
 
     /// The connection that has a seat.

@@ -8,6 +8,7 @@
 mod client;
 mod crowd;
 mod dialect;
+mod durable;
 mod error;
 mod floor;
 mod frame;
@@ -61,6 +62,9 @@ pub struct BenchArgs {
     /// The bundled room rights plugin, in the fan-out workloads
     #[arg(long, value_enum, default_value = "off")]
     acl: Switch,
+    /// The store on disk, in the fan-out workloads
+    #[arg(long, value_enum, default_value = "off")]
+    durable: Switch,
     /// Seconds that are measured, after one of warm-up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -184,7 +188,7 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         admin: args.admin,
         pid: args.pid,
     });
-    let ours = [(Choice::Plugin, "plugin"), (Choice::Torture, "torture")];
+    let ours = [(Choice::Plugin, "plugin"), (Choice::Torture, "torture"), (Choice::Durable, "durable")];
     if let Some((_, name)) = ours.iter().find(|(choice, _)| given.is_some() && args.workload.contains(choice)) {
         return Err(BenchError::Usage(format!("--workload {name}: needs a server of our own, not --url")));
     }
@@ -219,10 +223,17 @@ fn settings(args: &BenchArgs) -> Settings {
         },
         plugin: args.plugin.settings(),
         acl: args.acl.settings(),
+        durable: args.durable.settings(),
     }
 }
 
 /// Of a server that is not ours, nothing can be set.
 fn as_is() -> Settings {
-    Settings { shards: vec![None], room_flush_ms: vec![None], plugin: vec![false], acl: vec![false] }
+    Settings {
+        shards: vec![None],
+        room_flush_ms: vec![None],
+        plugin: vec![false],
+        acl: vec![false],
+        durable: vec![false],
+    }
 }

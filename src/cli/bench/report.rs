@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::crowd::{IdleFigures, StormFigures};
+use super::durable::DurableFigures;
 use super::error::BenchError;
 use super::ledger::Account;
 use super::measure::Figures;
@@ -31,6 +32,7 @@ pub(crate) struct Report {
     pub(crate) loaded: Vec<LoadedRow>,
     pub(crate) idle: Vec<IdleRow>,
     pub(crate) storm: Vec<StormRow>,
+    pub(crate) durable: Vec<DurableRow>,
     pub(crate) torture: Vec<TortureRow>,
     pub(crate) plugin_costs: Vec<PluginCost>,
 }
@@ -71,6 +73,16 @@ pub(crate) struct StormRow {
     pub(crate) pass: usize,
     pub(crate) server: StormFigures,
     pub(crate) floor: StormFigures,
+}
+
+/// The durable workload in one setup, with so many senders: medians over the repetitions.
+#[derive(Debug, Serialize)]
+pub(crate) struct DurableRow {
+    pub(crate) setup: Setup,
+    pub(crate) senders: usize,
+    /// Acknowledgements a second to what the disk alone does.
+    pub(crate) ratio: Option<f64>,
+    pub(crate) figures: DurableFigures,
 }
 
 /// The torture workload in one setup, with a quarantine or without: medians over the repetitions, counts over all of them.
@@ -216,7 +228,7 @@ mod tests {
         LoadedRow {
             workload: "W3",
             is_echo: false,
-            setup: Setup { shards: Some(1), room_flush_ms: None, plugin, acl: false },
+            setup: Setup { shards: Some(1), room_flush_ms: None, plugin, acl: false, durable: false },
             ratio: Some(1.0),
             ratio_range: Some((1.0, 1.0)),
             server: Figures { per_cpu_second: Some(per_cpu_second), ..Figures::default() },

@@ -1,4 +1,4 @@
-//! The admin listener, read: is the server ready, and what did plugins do. Knows the names of four metrics and no
+//! The admin listener, read: is the server ready, and what did plugins do. Knows the names of five metrics and no
 //! others, and nothing of the run between two readings.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ const WAIT: Duration = Duration::from_secs(2);
 const BODY_BYTES_MAX: u64 = 8 << 20;
 const CALLS: &str = "stentor_plugin_calls_total";
 const DURATION: &str = "stentor_plugin_call_duration_seconds";
+const COMMITS: &str = "stentor_store_commits_total{result=\"ok\"}";
 const QUARANTINED: &str = "stentor_plugin_quarantined{";
 const QUARANTINES: &str = "stentor_plugin_quarantines_total{";
 
@@ -73,6 +74,15 @@ pub(super) fn quarantine(admin: SocketAddr) -> Result<Quarantine, BenchError> {
         (Some(is_on), Some(times)) => Ok(Quarantine { is_on: is_on > 0.0, times: times as u64 }),
         _ => Err(BenchError::Admin(format!("/metrics: status {status}, and nothing about quarantines"))),
     }
+}
+
+/// Commits to the disk so far, as `/metrics` tells them.
+pub(super) fn commits(admin: SocketAddr) -> Result<f64, BenchError> {
+    let (_, body) = get(admin, "/metrics")?;
+    let line = body.lines().find(|line| line.starts_with(COMMITS));
+    line.and_then(parse_line)
+        .map(|(_, value)| value)
+        .ok_or_else(|| BenchError::Admin("/metrics: nothing about commits".to_owned()))
 }
 
 impl PluginCounters {

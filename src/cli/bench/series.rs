@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::crowd::{self, IdleFigures, StormFigures};
+use super::durable::{self, DurableFigures};
 use super::error::BenchError;
 use super::measure::{self, Figures, Load, Run};
-use super::report::{IdleRow, LoadedRow, Report, StormRow, TortureRow};
+use super::report::{DurableRow, IdleRow, LoadedRow, Report, StormRow, TortureRow};
 use super::server::Looping;
 use super::target::{Given, Target};
 use super::torture::{self, Latency, Phase, Torment};
@@ -39,6 +40,7 @@ struct Trials {
     loaded: Vec<(Run, Run)>,
     idle: Vec<(IdleFigures, IdleFigures)>,
     storm: Vec<(Vec<StormFigures>, Vec<StormFigures>)>,
+    durable: Vec<DurableFigures>,
     /// Without quarantine, and with it.
     torture: Vec<(Torment, Torment)>,
 }
@@ -90,6 +92,10 @@ impl Series {
                 let floor = crowd::storm(&Target::floor(FRAME_BYTES, &self.cpus)?, self.connections)?;
                 trials.storm.push((server, floor));
             }
+            Kind::Durable { senders } => {
+                let figures = durable::durable(&self.server(case)?, senders, self.seconds)?;
+                trials.durable.push(durable::floor(figures, senders, self.seconds.min(CHECK_SECONDS_MAX))?);
+            }
             Kind::Torture { rooms, members, messages_per_second } => {
                 let load = Load { rooms, members, messages_per_second, seconds: self.seconds };
                 let torment = |quarantine| {
@@ -115,7 +121,7 @@ impl Series {
             Kind::FanOut { rooms, members, messages_per_second } => {
                 measure::fan_out(target, Load { rooms, members, messages_per_second, seconds })
             }
-            Kind::Idle | Kind::Storm | Kind::Torture { .. } => {
+            Kind::Idle | Kind::Storm | Kind::Durable { .. } | Kind::Torture { .. } => {
                 Err(BenchError::Usage("this workload has no load".to_owned()))
             }
         }
@@ -161,6 +167,23 @@ impl Series {
                 let (setup, connections) = (case.setup, self.connections);
                 report.storm.push(StormRow { setup, connections, pass: pass + 1, server, floor });
             }
+        }
+        if let Kind::Durable { senders } = case.workload.kind {
+            let of = |figure: fn(&DurableFigures) -> f64| {
+                median(trials.durable.iter().map(figure).collect()).unwrap_or_default()
+            };
+            let figures = DurableFigures {
+                acks_per_second: of(|it| it.acks_per_second),
+                p50_ms: of(|it| it.p50_ms),
+                p99_ms: of(|it| it.p99_ms),
+                messages_per_commit: of(|it| it.messages_per_commit),
+                floor_per_second: of(|it| it.floor_per_second),
+                floor_p50_ms: of(|it| it.floor_p50_ms),
+                floor_p99_ms: of(|it| it.floor_p99_ms),
+            };
+            let ratio =
+                median(trials.durable.iter().map(|it| it.acks_per_second / it.floor_per_second.max(1e-9)).collect());
+            report.durable.push(DurableRow { setup: case.setup, senders, ratio, figures });
         }
         let (without, with): (Vec<_>, Vec<_>) = trials.torture.into_iter().unzip();
         for (quarantine, torments) in [(false, without), (true, with)] {

@@ -213,12 +213,13 @@ fn configuration(
          [log]\nlevel = \"warn\"\n\
          [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n\
          {delivery}\
-         [store]\ndurability = \"memory\"\n\
+         [store]\ndurability = \"{durability}\"\n\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
          {plugins}",
         data = quote(&directory.join("data").to_string_lossy())?,
         secret = quote(secret)?,
+        durability = if setup.durable { "disk" } else { "memory" },
     ))
 }
 

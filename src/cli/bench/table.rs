@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::measure::Figures;
-use super::report::{EQUAL_MS, EQUAL_RATIO, IdleRow, LoadedRow, PhaseRow, Report, StormRow, TortureRow};
+use super::report::{DurableRow, EQUAL_MS, EQUAL_RATIO, IdleRow, LoadedRow, PhaseRow, Report, StormRow, TortureRow};
 use super::scrape::PluginCalls;
 use super::torture::Phase;
 use super::workload::Setup;
@@ -35,22 +35,8 @@ pub(super) fn text(report: &Report) -> String {
         &["shards", "connections", "pass", "joined s", "CPU s", "resident", "after all left", "floor s", "floor CPU s"],
         report.storm.iter().map(storm_row),
     );
-    section(
-        &mut out,
-        "Torture: the others' messages, beside a plugin that loops",
-        &["shards", "quarantine", "phase", "deliveries", "p50 ms", "p99", "p999", "max", "p99 bound", "verdict"],
-        report.torture.iter().flat_map(|row| row.phases.iter().map(|phase| phase_row(row, phase))),
-    );
-    if let Some(row) = report.torture.first() {
-        let _ = writeln!(
-            out,
-            "  Once the baseline is taken, one more connection makes the plugin loop 100 times a second. Each such call\n  \
-             ends at the deadline, {deadline} ms. Bounds: baseline p99 + 2 deadlines while it loops; as fast as the baseline\n  \
-             (at most {EQUAL_RATIO} times its p99 + {EQUAL_MS} ms) while it is in quarantine. on_failure = \"open\": in\n  \
-             quarantine messages pass unasked. As the others' calls are good, each quarantine ends after its time.",
-            deadline = row.deadline_ms,
-        );
-    }
+    durable(&mut out, report);
+    torture(&mut out, report);
     section(
         &mut out,
         "Plugin calls",
@@ -78,6 +64,50 @@ pub(super) fn text(report: &Report) -> String {
         }),
     );
     out
+}
+
+fn durable(out: &mut String, report: &Report) {
+    section(
+        out,
+        "Durable: send to acknowledgement, each sender with one message under way",
+        &[
+            "shards",
+            "senders",
+            "acks/s",
+            "p50 ms",
+            "p99",
+            "messages/commit",
+            "disk alone/s",
+            "commit p50 ms",
+            "p99",
+            "ratio",
+        ],
+        report.durable.iter().map(durable_row),
+    );
+    if !report.durable.is_empty() {
+        out.push_str(
+            "  Beside it the disk alone: commits, one after the other, of as many messages as there are senders.\n",
+        );
+    }
+}
+
+fn torture(out: &mut String, report: &Report) {
+    section(
+        out,
+        "Torture: the others' messages, beside a plugin that loops",
+        &["shards", "quarantine", "phase", "deliveries", "p50 ms", "p99", "p999", "max", "p99 bound", "verdict"],
+        report.torture.iter().flat_map(|row| row.phases.iter().map(|phase| phase_row(row, phase))),
+    );
+    if let Some(row) = report.torture.first() {
+        let _ = writeln!(
+            out,
+            "  Once the baseline is taken, one more connection makes the plugin loop 100 times a second. Each such call\n  \
+             ends at the deadline, {deadline} ms. Bounds: baseline p99 + 2 deadlines while it loops; as fast as the baseline\n  \
+             (at most {EQUAL_RATIO} times its p99 + {EQUAL_MS} ms) while it is in quarantine. on_failure = \"open\": in\n  \
+             quarantine messages pass unasked. As the others' calls are good, each quarantine ends after its time.",
+            deadline = row.deadline_ms,
+        );
+    }
 }
 
 /// Appends a table, if it has rows.
@@ -114,7 +144,7 @@ fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 17] {
         "workload",
         "shards",
         "pacing",
-        "plugins",
+        "with",
         per_second,
         per_cpu,
         "floor",
@@ -137,7 +167,7 @@ fn loaded_row(row: &LoadedRow) -> Vec<String> {
         row.workload.to_owned(),
         shards(row.setup),
         pacing(row.setup),
-        plugins(row.setup).to_owned(),
+        with(row.setup),
         thousands(row.server.per_second),
         per_cpu(&row.server),
         per_cpu(&row.floor),
@@ -191,13 +221,27 @@ fn storm_row(row: &StormRow) -> Vec<String> {
     ]
 }
 
-fn plugins(setup: Setup) -> &'static str {
-    match (setup.plugin, setup.acl) {
-        (false, false) => "none",
-        (true, false) => "policy",
-        (false, true) => "acl",
-        (true, true) => "policy, acl",
-    }
+/// What the messages pass besides the core.
+fn with(setup: Setup) -> String {
+    let parts = [(setup.plugin, "policy"), (setup.acl, "acl"), (setup.durable, "disk")];
+    let parts: Vec<&str> = parts.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+fn durable_row(row: &DurableRow) -> Vec<String> {
+    let (ms, figures) = (|ms: f64| format!("{ms:.2}"), &row.figures);
+    vec![
+        shards(row.setup),
+        row.senders.to_string(),
+        thousands(figures.acks_per_second),
+        ms(figures.p50_ms),
+        ms(figures.p99_ms),
+        format!("{:.1}", figures.messages_per_commit),
+        thousands(figures.floor_per_second),
+        ms(figures.floor_p50_ms),
+        ms(figures.floor_p99_ms),
+        row.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+    ]
 }
 
 fn phase_row(row: &TortureRow, phase: &PhaseRow) -> Vec<String> {

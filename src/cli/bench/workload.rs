@@ -25,6 +25,8 @@ pub(crate) enum Choice {
     Plugin,
     /// 100 rooms of 10 members, 1000 messages a second in all, beside a plugin that loops 100 times a second
     Torture,
+    /// 1, 16 and 256 senders, each with one message on its way to the disk
+    Durable,
     /// All of them but torture, which needs a plugin that does not come with the server
     All,
 }
@@ -40,6 +42,8 @@ pub(super) enum Kind {
     Idle,
     /// Time, CPU and memory of mass connects.
     Storm,
+    /// A closed loop of message and acknowledgement, with the store on disk.
+    Durable { senders: usize },
     /// Messages to rooms, without and with a guest that loops.
     Torture { rooms: usize, members: usize, messages_per_second: u64 },
 }
@@ -60,6 +64,11 @@ const W3: Workload = Workload { name: "W3", kind: Kind::FanOut { rooms: 100, mem
 const ECHO: Workload = Workload { name: "echo", kind: Kind::Echo { connections: 64 } };
 const IDLE: Workload = Workload { name: "idle", kind: Kind::Idle };
 const STORM: Workload = Workload { name: "storm", kind: Kind::Storm };
+const DURABLE: [Workload; 3] = [
+    Workload { name: "durable", kind: Kind::Durable { senders: 1 } },
+    Workload { name: "durable", kind: Kind::Durable { senders: 16 } },
+    Workload { name: "durable", kind: Kind::Durable { senders: 256 } },
+];
 const TORTURE: Workload =
     Workload { name: "torture", kind: Kind::Torture { rooms: 100, members: 10, messages_per_second: 1000 } };
 
@@ -79,6 +88,8 @@ pub(crate) struct Setup {
     pub(crate) plugin: bool,
     /// Whether the room rights plugin is loaded, and asked about every send.
     pub(crate) acl: bool,
+    /// Whether the store is on disk.
+    pub(crate) durable: bool,
 }
 
 /// One row of the report to be: a workload in a setup.
@@ -95,6 +106,7 @@ pub(super) struct Settings {
     pub(super) room_flush_ms: Vec<Option<u64>>,
     pub(super) plugin: Vec<bool>,
     pub(super) acl: Vec<bool>,
+    pub(super) durable: Vec<bool>,
 }
 
 /// The cases that the choices make, each once. A setting that cannot matter to a workload is not varied for it.
@@ -121,6 +133,9 @@ pub(super) fn cases(choices: &[Choice], settings: &Settings) -> Vec<Case> {
             add(workload, settings);
         }
     }
+    if has(Choice::Durable) {
+        DURABLE.into_iter().for_each(|workload| add(workload, settings));
+    }
     if has(Choice::Plugin) {
         let both = Settings { plugin: vec![false, true], ..settings.clone() };
         add(W1, &both);
@@ -137,12 +152,20 @@ fn combined(workload: Workload, settings: &Settings) -> Vec<Case> {
     let flushes = if paced { settings.room_flush_ms.as_slice() } else { &[None] };
     let acls = if paced { settings.acl.as_slice() } else { &[false] };
     let plugins = if paced { settings.plugin.as_slice() } else { &[false] };
+    let durables = match workload.kind {
+        Kind::FanOut { .. } => settings.durable.as_slice(),
+        Kind::Durable { .. } => &[true],
+        _ => &[false],
+    };
     let mut cases = Vec::new();
     for shards in &settings.shards {
         for room_flush_ms in flushes {
             for (plugin, acl) in plugins.iter().flat_map(|plugin| acls.iter().map(move |acl| (*plugin, *acl))) {
-                let setup = Setup { shards: *shards, room_flush_ms: *room_flush_ms, plugin, acl };
-                cases.push(Case { workload, setup });
+                for durable in durables {
+                    let setup =
+                        Setup { shards: *shards, room_flush_ms: *room_flush_ms, plugin, acl, durable: *durable };
+                    cases.push(Case { workload, setup });
+                }
             }
         }
     }
@@ -160,11 +183,12 @@ mod tests {
             room_flush_ms: vec![None, Some(0)],
             plugin: vec![false],
             acl: vec![false],
+            durable: vec![false],
         };
         assert_eq!(cases(&[Choice::W2], &settings).len(), 4);
         assert_eq!(cases(&[Choice::Echo], &settings).len(), 2);
         assert_eq!(cases(&[Choice::W1, Choice::Plugin], &settings).len(), 16);
         assert_eq!(cases(&[Choice::Torture], &settings).len(), 2);
-        assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 3 * 2 + 2 * 4);
+        assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 3 * 2 + 3 * 2 + 2 * 4);
     }
 }

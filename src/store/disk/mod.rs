@@ -5,6 +5,7 @@
 //! plugins. The only place that names redb.
 
 mod error;
+mod floor;
 mod journal;
 mod tables;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
 pub use error::StoreError;
+pub use floor::commit_floor;
 pub use journal::{Batch, Done, Journal, News};
 
 use super::{Change, Image};

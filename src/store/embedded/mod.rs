@@ -5,10 +5,12 @@
 //! write and, if that fails, to be taken back.
 
 mod dedup;
+mod listing;
 mod log;
 mod receipts;
 mod retention;
 mod room;
+mod server;
 mod undo;
 
 use std::collections::HashMap;
@@ -17,9 +19,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::dedup::Dedup;
+pub use self::listing::RoomSummary;
 use self::receipts::Ack;
 use self::retention::Retention;
 use self::room::Room;
+use self::server::Asker;
 use super::{
     Answer, Change, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Sent, Usage,
 };
@@ -40,6 +44,8 @@ pub struct Partition {
     dedup: Dedup,
     retention: Retention,
     ids: IdSource,
+    /// For whom the operation in hand is.
+    asker: Asker,
     /// Where the next sweep goes on.
     sweep_from: usize,
     /// What was changed since somebody asked; `None` if nobody does.
@@ -75,6 +81,7 @@ impl Partition {
             dedup,
             retention: Retention::default(),
             ids: IdSource::default(),
+            asker: Asker::default(),
             sweep_from: 0,
             changes: None,
         }
@@ -96,8 +103,10 @@ impl Partition {
             Op::Reserve { user, room } => self.reserve(user, room),
             Op::RoomsOf { user } => Answer::Rooms(self.rooms_of(&user)).into(),
             Op::Index(change) => self.index(change),
+            Op::OfServer(op) => self.apply_of_server(*op, from, now),
             Op::Join { room, user, since } => {
-                let newcomer = Newcomer { user, since, live: Some(from) };
+                let live = (self.asker == Asker::Connection).then_some(from);
+                let newcomer = Newcomer { user, since, live };
                 let outcome = self.join(&room, newcomer, now);
                 self.settle(&room, outcome, now)
             }
@@ -174,8 +183,9 @@ impl Partition {
     }
 
     fn with_member(&mut self, room: &RoomId, user: &UserId, verb: impl FnOnce(&mut Room) -> Outcome) -> Outcome {
+        let asker = self.asker;
         match find(&mut self.rooms, &self.by_id, room) {
-            Some(room) if room.is_member(user) => verb(room),
+            Some(room) if asker == Asker::Server || room.is_member(user) => verb(room),
             _ => Answer::NotAMember.into(),
         }
     }
@@ -250,7 +260,7 @@ impl Partition {
             forward: Some(unreserve(id.clone(), user.clone())),
             ..Outcome::default()
         };
-        if !self.classes.of(id.as_str()).open {
+        if self.asker == Asker::Connection && !self.classes.of(id.as_str()).open {
             return refused(JoinRefusal::NotAllowed);
         }
         let members_max = limits.members_per_room_max;
@@ -259,8 +269,7 @@ impl Partition {
         {
             return refused(JoinRefusal::Limit);
         }
-        let rooms_max = limits.rooms_max;
-        if rooms_max != 0 && self.rooms.len() >= rooms_max && !self.by_id.contains_key(id) {
+        if !self.has_place_for(id) {
             return refused(JoinRefusal::Limit);
         }
         self.open_room(id);
@@ -286,6 +295,7 @@ impl Partition {
                 membership,
                 joined: true,
                 quiet: false,
+                removed: false,
             })),
             change: None,
             moved: Vec::new(),
@@ -294,6 +304,7 @@ impl Partition {
 
     fn leave(&mut self, id: &RoomId, user: UserId, now: Timestamp) -> Outcome {
         let member_events_max = self.limits.member_events_max;
+        let removed = self.asker == Asker::Server;
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return Answer::NotAMember.into() };
         let (members, before) = (room.members(), room.member(&user));
         let Some(membership) = room.remove_member(&user) else { return Answer::NotAMember.into() };
@@ -311,6 +322,7 @@ impl Partition {
                 membership,
                 joined: false,
                 quiet: false,
+                removed,
             })),
             change: None,
             moved: Vec::new(),
@@ -329,7 +341,9 @@ impl Partition {
     fn append(&mut self, id: &RoomId, user: UserId, draft: Draft, now: Timestamp) -> Outcome {
         let sent = draft.temp_id.clone().map(|temp_id| Sent { room: id.clone(), user: user.clone(), temp_id });
         let repeated = sent.as_ref().and_then(|sent| self.first_answer(sent, now));
-        let Some(room) = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)) else {
+        let asker = self.asker;
+        let may_send = |room: &&mut Room| asker == Asker::Server || room.is_member(&user);
+        let Some(room) = find(&mut self.rooms, &self.by_id, id).filter(may_send) else {
             return Answer::NotAMember.into();
         };
         if let Some(receipt) = repeated {
@@ -376,7 +390,7 @@ impl Partition {
 
 /// Tells a user's owner that nobody joined after all.
 fn unreserve(room: RoomId, user: UserId) -> Op {
-    Op::Index(MembershipChange { user, room, membership: 0, joined: false, quiet: true })
+    Op::Index(MembershipChange { user, room, membership: 0, joined: false, quiet: true, removed: false })
 }
 
 /// A room by its name. Free of `self`, so that its caller can still reach the partition's other parts.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::log::Log;
 use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
-use crate::store::{Answer, Class, Cursors, Entry, Head, Limits, Member, Outcome, Revision, RoomState};
+use crate::store::{Answer, Class, Cursors, Entry, Head, Limits, Member, Outcome, Revision, RoomState, RoomSummary};
 use crate::wire::request::{Page, Since};
 
 /// One room.
@@ -294,6 +294,11 @@ impl Room {
         let mut users: Vec<UserId> = live.by_ref().take(users_max).collect();
         users.sort_unstable();
         Answer::Online { users, has_more: live.next().is_some() }.into()
+    }
+
+    pub(super) fn summary(&self) -> RoomSummary {
+        let live = self.listeners.iter().map(|count| *count as usize).sum();
+        RoomSummary { room: self.id.clone(), head: self.head(), members: self.members(), live }
     }
 
     pub(super) fn trim(&mut self, now: Timestamp) {

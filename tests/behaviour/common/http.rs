@@ -179,6 +179,14 @@ impl Response {
         response
     }
 
+    /// A POST of JSON with a key.
+    pub(crate) fn post(address: SocketAddr, path: &str, key: &str, body: &str) -> Self {
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        Self::to(address, &format!("{head}Authorization: Bearer {key}\r\n\r\n{body}"))
+    }
+
     /// A plain GET.
     pub(crate) fn get(address: SocketAddr, path: &str) -> Self {
         Self::to(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))

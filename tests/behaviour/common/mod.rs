@@ -15,7 +15,7 @@ pub(crate) use http::{ACCEPT, Handshake, KEY, Response};
 pub(crate) use issuer::{Answer, Certified, Issuer};
 pub(crate) use log::Log;
 pub(crate) use pair::{Pair, RSA, Scratch, ec};
-pub(crate) use server::{TestServer, config, obedient, plugin, with_plugins};
+pub(crate) use server::{API_KEY, TestServer, api_key, config, obedient, plugin, with_api, with_plugins};
 pub(crate) use token::{SECRET, Token, now_ms, now_seconds};
 
 /// How long anything may take before a test gives up. Long, because machines are slow and tests run side by side.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use stentor::config::{Algorithm, Config, Durability, Key, Plugin, Secret};
+use stentor::config::{Algorithm, ApiKey, Config, Durability, Key, Plugin, Secret};
 use stentor::{Listeners, Server, StartError};
 
 use super::{Client, Handshake, Response, SECRET, Token};
@@ -49,6 +49,21 @@ pub(crate) fn obedient(name: &str, config: Value) -> Plugin {
 /// A configuration with these plugins.
 pub(crate) fn with_plugins(plugins: Vec<Plugin>) -> Config {
     Config { plugins, ..config() }
+}
+
+/// The key of the server API that the tests use.
+pub(crate) const API_KEY: &str = "the key that only our own tests let in with";
+
+/// A key of the server API.
+pub(crate) fn api_key(name: &str, secret: &str) -> ApiKey {
+    ApiKey { name: name.to_owned(), secret: Some(Secret::new(secret)), secret_env: None, file: None }
+}
+
+/// A configuration with the server API open.
+pub(crate) fn with_api() -> Config {
+    let mut config = config();
+    config.api.keys = vec![api_key("tests", API_KEY)];
+    config
 }
 
 /// A running server. It stops when it is dropped.
@@ -133,6 +148,31 @@ impl TestServer {
     /// Asks the operator's listener.
     pub(crate) fn admin(&self, path: &str) -> Response {
         Response::get(self.admin_address(), path)
+    }
+
+    /// Asks the server API.
+    pub(crate) fn api_response(&self, verb: &str, body: &Value) -> Response {
+        Response::post(self.admin_address(), &format!("/api/v1/{verb}"), API_KEY, &body.to_string())
+    }
+
+    /// Asks the server API, which must do it; the answer.
+    pub(crate) fn api(&self, verb: &str, body: Value) -> Value {
+        let response = self.api_response(verb, &body);
+        assert_eq!(response.status, 200, "{verb} {body}: {}", response.body);
+        serde_json::from_str(&response.body).unwrap()
+    }
+
+    /// Asks the server API, which must refuse it with this status and code; the error.
+    pub(crate) fn api_refused(&self, status: u16, code: &str, verb: &str, body: Value) -> Value {
+        let response = self.api_response(verb, &body);
+        let answer: Value = serde_json::from_str(&response.body).unwrap();
+        assert_eq!(
+            (response.status, answer["error"]["code"].as_str()),
+            (status, Some(code)),
+            "{verb} {body}: {answer}"
+        );
+        assert!(answer["error"]["message"].is_string() && answer["error"]["retryable"].is_boolean(), "{answer}");
+        answer["error"].clone()
     }
 
     /// The value of a series, named as `/metrics` writes it; 0 if it is not there.
