@@ -147,6 +147,8 @@ impl Default for Limits {
             members_per_room_max: 100_000,
             member_events_max: 200,
             online_users_max: 1_000,
+            devices_per_user_max: 10,
+            receipt_members_max: 200,
             recover_events_max: 1_000,
             recover_bytes_max: 256 << 10,
             outbox_bytes_max: 1 << 20,
@@ -163,6 +165,7 @@ impl Default for Timing {
             ping_ms: 25_000,
             pong_ms_max: 20_000,
             token_expiring_ms: 30_000,
+            receipt_coalesce_ms: 100,
             close_ms_max: 5_000,
             drain_ms: 5_000,
         }

@@ -393,6 +393,10 @@ pub struct Limits {
     /// Users listed in one `online-users` reply.
     #[schemars(range(min = 1))]
     pub online_users_max: usize,
+    /// Devices of one user that have a delivery cursor of their own in a room; the longest unused gives way.
+    pub devices_per_user_max: usize,
+    /// Members of a room above which receipts are not pushed.
+    pub receipt_members_max: usize,
     /// Events recovered by one `since`.
     pub recover_events_max: usize,
     /// Bytes recovered by one `since`.
@@ -423,6 +427,9 @@ pub struct Timing {
     pub pong_ms_max: u64,
     /// How long before its token expires a connection is told (`token-expiring`).
     pub token_expiring_ms: u64,
+    /// Time in which a user's receipts of one kind in one room are pushed once. 0 = each is pushed.
+    #[schemars(range(max = 60_000))]
+    pub receipt_coalesce_ms: u64,
     /// Time the other side has to answer a close frame.
     #[schemars(range(min = 1))]
     pub close_ms_max: u64,

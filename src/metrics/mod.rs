@@ -46,7 +46,7 @@ const DELAYS: [&str; 5] = [
 const RECIPIENTS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
 /// Requests by the name under which they are counted.
-pub const EVENTS: [&str; 10] = [
+pub const EVENTS: [&str; 13] = [
     "auth",
     "heartbeat",
     "join-room",
@@ -56,6 +56,9 @@ pub const EVENTS: [&str; 10] = [
     "send-message",
     "edit-message",
     "delete-message",
+    "ack",
+    "mark-read",
+    "get-message-status",
     "unknown",
 ];
 
@@ -166,6 +169,14 @@ pub struct DeliveryMetrics {
     pub outbox_bytes: Gauge,
     /// Connections for which something waits.
     pub outbox_connections: Gauge,
+    /// Acknowledgements that clients sent.
+    pub acks: Counter,
+    /// Receipts handed to connections.
+    pub receipts_pushed: Counter,
+    /// Missed events handed to connections that came back.
+    pub queued: Counter,
+    /// Connections that came back and got what they had missed.
+    pub queue_flushes: Counter,
 }
 
 impl Metrics {
@@ -286,6 +297,22 @@ impl DeliveryMetrics {
                 "stentor_outbox_bytes",
                 Unit::Bytes,
                 "Bytes that wait for connections whose sockets are full.",
+            ),
+            acks: new.counter("stentor_acks_total", Unit::Count, "Acknowledgements taken: `ack` and `mark-read`."),
+            receipts_pushed: new.counter(
+                "stentor_receipts_pushed_total",
+                Unit::Count,
+                "Receipts handed to connections.",
+            ),
+            queued: new.counter(
+                "stentor_queued_deliveries_total",
+                Unit::Count,
+                "Missed events handed to connections that came back.",
+            ),
+            queue_flushes: new.counter(
+                "stentor_queue_flushes_total",
+                Unit::Count,
+                "Connections that came back and got what they had missed.",
             ),
             outbox_connections: new.gauge(
                 "stentor_outbox_connections",

@@ -59,6 +59,7 @@ pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
         tokio::task::spawn_local(take_mail(Rc::clone(&shard), mail));
         tokio::task::spawn_local(take_reloads(Rc::clone(&shard), reloads));
         tokio::task::spawn_local(flush(Rc::clone(&shard)));
+        tokio::task::spawn_local(push_receipts(Rc::clone(&shard)));
         tokio::task::spawn_local(sweep_on_time(Rc::clone(&shard), clock, gate.metrics.shard_delay.clone()));
         until_drained(&shard, drain, drain_max, &gate.admissions).await;
         shard.borrow_mut().relay.report();
@@ -122,6 +123,15 @@ async fn flush(shard: Rc<RefCell<Shard>>) {
                 () = flushable(&shard, Some(due)) => {}
             },
         }
+    }
+}
+
+/// Pushes receipts that were held back, when their time comes. There is a timer only while there are any.
+async fn push_receipts(shard: Rc<RefCell<Shard>>) {
+    loop {
+        let due = poll_fn(|context| shard.borrow_mut().relay.poll_receipts_due(context)).await;
+        tokio::time::sleep_until(due.into()).await;
+        shard.borrow_mut().relay.push_due_receipts(Instant::now());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::message::Timestamp;
 use crate::policy::{Action, Identity};
 use crate::store::{Answer, Entry, MembershipChange, Op};
 use crate::wire::dialect::Push;
-use crate::wire::encode::{self, AuthSuccess, Origin, RoomHead, RoomJoined, ServerInfo};
+use crate::wire::encode::{self, AuthRoom, AuthSuccess, Origin, Progress, RoomHead, RoomJoined, ServerInfo};
 use crate::wire::request::{AuthOptions, Since};
 use crate::wire::{CloseCode, ErrorCode, Refusal};
 
@@ -30,6 +30,13 @@ pub struct Arrival {
     pub since: Vec<(RoomId, Since)>,
     /// Whether the connection had authenticated before and only brings a fresh token.
     pub renewal: bool,
+}
+
+impl Arrival {
+    /// Whether it is to get what its device did not acknowledge.
+    fn wants_queue(&self) -> bool {
+        !self.renewal && self.options.attach && !self.options.auto_ack
+    }
 }
 
 /// Rooms that are being entered.
@@ -47,11 +54,18 @@ pub(super) struct Attachment {
 struct Attaching {
     room: RoomId,
     asked_since: bool,
+    /// Whether it is to get what its device was not delivered.
+    resumes: bool,
     entry: Option<Box<Entry>>,
 }
 
 fn head(room: &RoomId, entry: &Entry) -> RoomHead {
     RoomHead { conversation_id: room.clone(), epoch: entry.head.epoch().cloned(), seq: entry.head.seq() }
+}
+
+fn auth_room(room: &RoomId, entry: &Entry) -> AuthRoom {
+    let progress = entry.progress.map(|it| Progress { delivered: it.delivered, seen: it.seen, unread: it.unread });
+    AuthRoom { head: head(room, entry), progress }
 }
 
 impl Relay {
@@ -110,9 +124,9 @@ impl Relay {
         peer.counted = true;
         let live = peer.attach;
         rooms.truncate(self.settings.rooms_per_connection_max);
-        let all: HashSet<&RoomId> = rooms.iter().collect();
-        let listed = |room: &&RoomId| all.contains(room);
-        let history = arrival.since.iter().map(|(room, _)| room).filter(listed).map(|room| (Action::History, room));
+        let said: HashSet<&RoomId> = arrival.since.iter().map(|(room, _)| room).collect();
+        let recovers = |room: &&RoomId| arrival.wants_queue() || said.contains(room);
+        let history = rooms.iter().filter(recovers).map(|room| (Action::History, room));
         let questions = rooms.iter().map(|room| (Action::Join, room)).chain(history);
         let unknown: Vec<(Action, RoomId)> = questions
             // A connection that is live by a join of its own keeps that only by a token that allows it, too.
@@ -144,6 +158,7 @@ impl Relay {
         for room in &kept_out {
             self.end_live(key, room);
         }
+        let wants_queue = arrival.wants_queue();
         // What was missed and may not be read is not passed over: there will be `resync` in its place.
         let mut since: HashMap<RoomId, Option<Since>> = arrival
             .since
@@ -153,16 +168,24 @@ impl Relay {
                 (room, readable.then_some(since))
             })
             .collect();
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        let (user, live) = (peer.user.clone(), peer.attach);
+        let Some(peer) = self.peers.get(key) else { return };
+        let (user, device, live) = (peer.user.clone(), peer.device.clone(), peer.attach);
         // Whoever only renews its token missed nothing.
         if arrival.renewal {
             since.clear();
         }
-        let recovers = live && !since.is_empty();
+        let queue = live && wants_queue;
+        let unreadable = |room: &&RoomId| queue && refused(self, Action::History, room);
+        let unreadable: Vec<RoomId> = rooms.iter().filter(unreadable).cloned().collect();
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        for room in unreadable {
+            since.insert(room, None);
+        }
+        let recovers = queue || (live && !since.is_empty());
         let attaching = |room: &RoomId| Attaching {
             room: room.clone(),
             asked_since: live && since.contains_key(room),
+            resumes: queue && !since.contains_key(room),
             entry: None,
         };
         let attachment = Attachment {
@@ -182,9 +205,11 @@ impl Relay {
             peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
         }
         for (index, room) in rooms.into_iter().enumerate() {
+            let resume = queue && !since.contains_key(&room);
             let since = if live { since.remove(&room).flatten() } else { None };
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
-            self.submit(Op::Attach { room, user: user.clone(), since, live }, Some(ticket), false);
+            let op = Op::Attach { room, user: user.clone(), device: device.clone(), since, resume, live };
+            self.submit(op, Some(ticket), false);
         }
     }
 
@@ -220,11 +245,17 @@ impl Relay {
         if attachment.failed {
             return self.nothing_to_attach_to(&asked);
         }
-        let heads: Vec<RoomHead> = attachment
+        let rooms: Vec<AuthRoom> = attachment
             .rooms
             .iter()
-            .filter_map(|attaching| attaching.entry.as_ref().map(|entry| head(&attaching.room, entry)))
+            .filter_map(|attaching| attaching.entry.as_ref().map(|entry| auth_room(&attaching.room, entry)))
             .collect();
+        let (mut missed, mut queued) = (Vec::new(), 0);
+        if attachment.recovers {
+            queued = recovered(&attachment, peer.dialect, self.settings.recover_bytes_max, &mut missed);
+            self.metrics.delivery.queued.increment(queued as u64);
+            self.metrics.delivery.queue_flushes.increment(1);
+        }
         let success = AuthSuccess {
             user_id: &peer.user,
             session_id: &peer.session,
@@ -237,14 +268,12 @@ impl Relay {
                 durability: self.settings.durability,
             },
             limits: self.settings.limits,
-            rooms: &heads,
+            rooms: &rooms,
+            queued,
         };
         let mut frames = vec![encode::reply("auth-success", asked.id.as_deref(), &success)];
-        if attachment.recovers {
-            let dialect = peer.dialect;
-            recovered(&attachment, dialect, self.settings.recover_bytes_max, &mut frames);
-        }
-        tracing::info!(conn = %peer.connection, user = %peer.user, rooms = heads.len(), "authenticated");
+        frames.append(&mut missed);
+        tracing::info!(conn = %peer.connection, user = %peer.user, rooms = rooms.len(), "authenticated");
         self.hub.release(key, frames);
         for change in &attachment.later {
             self.follow(key, change);
@@ -296,7 +325,8 @@ impl Relay {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.outstanding += 1;
         let ticket = Ticket { shard: self.shard, key, errand: Errand::Follow { room: change.room.clone() } };
-        let op = Op::Attach { room: change.room.clone(), user: change.user.clone(), since: None, live: true };
+        let (room, user, device) = (change.room.clone(), change.user.clone(), peer.device.clone());
+        let op = Op::Attach { room, user, device, since: None, resume: false, live: true };
         self.submit(op, Some(ticket), false);
     }
 
@@ -343,7 +373,12 @@ impl Relay {
 }
 
 /// What was missed, as pushes; `resync` for a room of which that cannot be told or would be too much.
-fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: usize, frames: &mut Vec<Bytes>) {
+fn recovered(
+    attachment: &Attachment,
+    dialect: crate::wire::Dialect,
+    bytes_max: usize,
+    frames: &mut Vec<Bytes>,
+) -> usize {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Resync<'a> {
@@ -357,8 +392,12 @@ fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: 
         count: usize,
     }
     let (mut count, mut bytes) = (0, 0);
-    for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since) {
+    for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since || attaching.resumes) {
         let Some(entry) = &attaching.entry else { continue };
+        // Nothing waits in a room that keeps nothing.
+        if attaching.resumes && entry.head.log.is_none() {
+            continue;
+        }
         let epoch = entry.head.epoch().map(|epoch| &**epoch);
         let origin = Origin { room: &attaching.room, epoch };
         let cost: usize = entry.missed.iter().flatten().map(|event| event.cost_bytes()).sum();
@@ -379,4 +418,5 @@ fn recovered(attachment: &Attachment, dialect: crate::wire::Dialect, bytes_max: 
         }
     }
     frames.push(encode::push(Push::QueueFlushed, dialect, &Flushed { count }));
+    count
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::receipts::ReceiptPush;
 use super::rights::Purpose;
 use super::{Call, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId};
@@ -45,6 +46,8 @@ pub enum Mail {
         /// The receiver's connection that does not want it.
         except: Option<ConnectionKey>,
     },
+    /// A user's cursor grew: for those of the receiver's connections that are to know.
+    Receipt(Arc<ReceiptPush>),
     /// The disk is done with something that the receiver's store changed.
     Stored(Done),
     /// A membership that began or ended.

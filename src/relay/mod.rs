@@ -19,13 +19,14 @@ mod messages;
 mod outcome;
 mod peer;
 mod read;
+mod receipts;
 mod report;
 mod rights;
 mod survey;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -39,6 +40,7 @@ use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
 use peer::{Peer, Peers, Pending, Waiting};
+use receipts::Receipts;
 use report::Reported;
 pub use survey::{Survey, SurveyReply, Surveyed, Target};
 
@@ -65,6 +67,8 @@ pub struct Settings {
     pub rooms_per_connection_max: usize,
     /// Bytes that one `auth` may bring back, over all rooms.
     pub recover_bytes_max: usize,
+    /// Time in which a user's receipts of one kind in one room are pushed once.
+    pub receipt_coalesce: Duration,
 }
 
 /// One shard's verbs, with everything they act on.
@@ -89,6 +93,7 @@ pub struct Relay {
     calls: Calls,
     /// Each user's connections on this shard.
     users: HashMap<UserId, SmallVec<[ConnectionKey; 1]>>,
+    receipts: Receipts,
     /// What was last told to the metrics.
     reported: Reported,
 }
@@ -152,6 +157,7 @@ impl Relay {
             peers: Peers::default(),
             calls: Calls::default(),
             users: HashMap::new(),
+            receipts: Receipts::default(),
             reported: Reported::default(),
         }
     }
@@ -178,6 +184,8 @@ impl Relay {
             Request::Send(send) => self.send(asked, send),
             Request::Edit(edit) => self.edit(asked, edit),
             Request::Delete { room, message_id } => self.delete(asked, room, message_id),
+            Request::Ack(ack) => self.ack(asked, ack),
+            Request::Status(question) => self.message_status(asked, question),
         }
     }
 
@@ -261,6 +269,7 @@ impl Relay {
                 self.wake_unless_waiting(key);
             }
             Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
+            Mail::Receipt(receipt) => self.receipt(&receipt),
             Mail::Stored(done) => self.committed(done),
             Mail::Change(change) => self.membership_changed(&change),
             Mail::Judged(judgement) => {
@@ -344,6 +353,8 @@ impl Relay {
             Waiting::Delete(deleting) => self.deleted(asked, deleting, &answer),
             Waiting::History { room } => self.messages_read(&asked, &room, answer),
             Waiting::OnlineUsers { room } => self.online_users_read(&asked, &room, answer),
+            Waiting::Ack { room } => self.acknowledged(&asked, &room, &answer),
+            Waiting::Status { room, message_id } => self.message_status_read(&asked, &room, &message_id, answer),
             Waiting::Attach(_) | Waiting::Rights(_) => {}
         }
     }

@@ -35,8 +35,11 @@ impl Relay {
     /// get it; and a change of membership is told after the answer, so that the asking connection knows it first. Whoever
     /// leaves is answered by the user's owner, who knows it then: there is room for one more right after the answer.
     pub(super) fn conclude(&mut self, outcome: Outcome, asker: Asker) {
-        let Outcome { answer, feed, forward, change } = outcome;
+        let Outcome { answer, feed, forward, change, moved } = outcome;
         let Asker { ticket, no_echo, from: _ } = asker;
+        // Whoever raised a cursor need not be told that it did.
+        let mover = ticket.as_ref().map(|ticket| (ticket.shard, ticket.key));
+        moved.into_iter().for_each(|moved| self.moved(moved, mover));
         let leaves = matches!(answer, Some(Answer::Left)) && forward.is_some();
         let except = ticket.as_ref().filter(|_| no_echo || leaves).map(|ticket| (ticket.shard, ticket.key));
         if let Some(feed) = &feed {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ids::{ConnectionId, ConnectionKey, DeviceId, RoomId, UserId};
+use crate::ids::{ConnectionId, ConnectionKey, DeviceId, MessageId, RoomId, UserId};
 use crate::policy::Attribute;
 use crate::wire::Dialect;
 use crate::wire::request::Since;
@@ -158,6 +158,10 @@ pub(super) enum Waiting {
     History { room: RoomId },
     /// `get-online-users`.
     OnlineUsers { room: RoomId },
+    /// `ack` and `mark-read`.
+    Ack { room: RoomId },
+    /// `get-message-status`.
+    Status { room: RoomId, message_id: MessageId },
 }
 
 impl Waiting {

@@ -8,21 +8,25 @@
 
 mod change;
 mod class;
+mod cursors;
 mod disk;
 mod embedded;
+mod outcome;
 mod owner;
 
 use std::sync::Arc;
 
 pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
+pub use cursors::{Cursor, CursorKind, Cursors, DeviceCursor, MessageStatus, Moved, Progress};
 pub use disk::{Batch, Disk, Done, Journal, News, StoreError, commit_floor};
 pub use embedded::{Partition, RoomSummary};
+pub use outcome::{Feed, JoinRefusal, Outcome};
 pub use owner::owner_of;
 
 use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};
-use crate::wire::request::{Page, Since};
+use crate::wire::request::{Page, Since, UpTo};
 use serde_json::value::RawValue;
 
 /// Bounds of what is kept and read, from the configuration. 0 = none, except for `events_max` of a class.
@@ -46,6 +50,10 @@ pub struct Limits {
     pub member_events_max: usize,
     /// Users in one answer about who is live.
     pub online_users_max: usize,
+    /// Devices of one user that have a cursor of their own in a room.
+    pub devices_per_user_max: usize,
+    /// Members above which nobody is told of receipts.
+    pub receipt_members_max: usize,
     /// Events in one recovery.
     pub recover_events_max: usize,
     /// Bytes of events in one recovery or one page of history.
@@ -110,8 +118,12 @@ pub enum Op {
         room: RoomId,
         /// Who.
         user: UserId,
+        /// The connection's device.
+        device: Option<DeviceId>,
         /// What the connection has seen.
         since: Option<Since>,
+        /// Whether, if it does not say, that is what its device was delivered.
+        resume: bool,
         /// Whether the connection becomes live.
         live: bool,
     },
@@ -194,6 +206,30 @@ pub enum Op {
         /// Who asks.
         user: UserId,
     },
+    /// Raises a user's cursors.
+    Ack {
+        /// Which room.
+        room: RoomId,
+        /// Whose.
+        user: UserId,
+        /// The user's device.
+        device: Option<DeviceId>,
+        /// How far.
+        up_to: UpTo,
+        /// `Seen` implies delivered.
+        kind: CursorKind,
+    },
+    /// Asks what became of a message.
+    Status {
+        /// Which room.
+        room: RoomId,
+        /// Who asks.
+        user: UserId,
+        /// Which message.
+        message_id: MessageId,
+        /// Users up to this one were listed before.
+        after: Option<UserId>,
+    },
     /// Lists a user's rooms. Owned by the user.
     RoomsOf {
         /// Who.
@@ -253,7 +289,9 @@ impl Op {
             | Self::Edit { room, .. }
             | Self::Delete { room, .. }
             | Self::History { room, .. }
-            | Self::OnlineUsers { room, .. } => room.as_str(),
+            | Self::OnlineUsers { room, .. }
+            | Self::Ack { room, .. }
+            | Self::Status { room, .. } => room.as_str(),
         }
     }
 }
@@ -307,6 +345,8 @@ pub struct Entry {
     pub missed: Option<Vec<Arc<Event>>>,
     /// Members of the room.
     pub members: usize,
+    /// How far the user has come, where there is a log.
+    pub progress: Option<Progress>,
 }
 
 /// How a message was stored.
@@ -320,15 +360,6 @@ pub struct Receipt {
     pub sent_at: Timestamp,
     /// Whether it had been stored before.
     pub duplicate: bool,
-}
-
-/// Why someone may not join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JoinRefusal {
-    /// The room's class admits only whom the server added.
-    NotAllowed,
-    /// A bound on rooms or members.
-    Limit,
 }
 
 /// The store's answers.
@@ -376,6 +407,10 @@ pub enum Answer {
         /// Whether the list was cut.
         has_more: bool,
     },
+    /// To `Ack`.
+    Acknowledged,
+    /// To `Status`.
+    Status(Box<MessageStatus>),
     /// To `RoomsOf` and `Arrive`.
     Rooms(Vec<RoomId>),
     /// To `Arrive`: the user has as many connections as are allowed.
@@ -393,45 +428,6 @@ pub enum Answer {
     },
     /// It could not be stored, and nothing of it was done.
     Unavailable,
-}
-
-/// An event for everyone who is live in its room.
-#[derive(Debug)]
-pub struct Feed {
-    /// Which room.
-    pub room: RoomId,
-    /// Its log.
-    pub epoch: Option<Arc<str>>,
-    /// The event.
-    pub event: Arc<Event>,
-    /// Which shards have live connections there: bit n for shard n.
-    pub shards: u64,
-}
-
-/// Everything that an operation led to.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// For whoever asked.
-    pub answer: Option<Answer>,
-    /// For everyone who is live in the room.
-    pub feed: Option<Feed>,
-    /// For another owner.
-    pub forward: Option<Op>,
-    /// For every shard.
-    pub change: Option<MembershipChange>,
-}
-
-impl Outcome {
-    /// Whether it led to nothing that anybody is told.
-    pub fn is_nothing(&self) -> bool {
-        matches!(self, Self { answer: None, feed: None, forward: None, change: None })
-    }
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Self {
-        Self { answer: Some(answer), ..Self::default() }
-    }
 }
 
 /// How much is kept.

@@ -48,6 +48,10 @@ pub enum Push {
     RoomJoined,
     /// The user left a room on another device, or was removed.
     RoomLeft,
+    /// What arrived at somebody else, or at another device.
+    ReceiptDelivered,
+    /// What somebody else, or the user on another device, has seen.
+    ReceiptSeen,
     /// The live connection may have missed events.
     Resync,
     /// All that waited for the device has been sent.
@@ -70,6 +74,9 @@ impl Push {
             (Self::MemberLeft, _) => "member-left",
             (Self::RoomJoined, _) => "room-joined",
             (Self::RoomLeft, _) => "room-left",
+            (Self::ReceiptDelivered, Dialect::Conversation) => "message-delivered",
+            (Self::ReceiptSeen, Dialect::Conversation) => "messages-read",
+            (Self::ReceiptDelivered | Self::ReceiptSeen, Dialect::Room) => "receipt",
             (Self::Resync, _) => "resync",
             (Self::QueueFlushed, _) => "queue-flushed",
             (Self::TokenExpiring, _) => "token-expiring",

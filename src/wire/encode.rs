@@ -125,6 +125,28 @@ pub struct RoomHead {
     pub seq: Option<Seq>,
 }
 
+/// A room as `auth-success` lists it.
+#[derive(Debug, Serialize)]
+pub struct AuthRoom {
+    /// Name, epoch, head.
+    #[serde(flatten)]
+    pub head: RoomHead,
+    /// How far the user has come. Absent for a room without a log.
+    #[serde(flatten)]
+    pub progress: Option<Progress>,
+}
+
+/// How far a user has come in a room.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Progress {
+    /// What the device has.
+    pub delivered: Seq,
+    /// What the user has seen.
+    pub seen: Seq,
+    /// Others' messages after that.
+    pub unread: usize,
+}
+
 /// Data of `auth-success`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -144,7 +166,9 @@ pub struct AuthSuccess<'a> {
     /// What the client may do.
     pub limits: LimitsInfo,
     /// The user's rooms.
-    pub rooms: &'a [RoomHead],
+    pub rooms: &'a [AuthRoom],
+    /// How many missed events follow.
+    pub queued: usize,
 }
 
 /// About the server.

@@ -3,6 +3,7 @@
 //! No I/O, no clock, no `async`: what is here can be tested by table. It knows the names, codes and limits of the
 //! protocol and nothing of rooms' members, stores or sockets.
 
+mod ack;
 pub mod decode;
 pub mod dialect;
 pub mod encode;
@@ -25,6 +26,9 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// Most messages in one `history` reply.
 pub const HISTORY_MESSAGES_MAX: usize = 200;
+
+/// Most messages that one `ack` names.
+pub const ACK_MESSAGES_MAX: usize = 500;
 
 /// Messages in a `history` reply when the request does not say.
 pub const HISTORY_MESSAGES_DEFAULT: usize = 50;

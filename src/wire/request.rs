@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub use super::ack::{Ack, AckKind, StatusQuestion, UpTo};
+use super::ack::{ack, status};
 use super::dialect::{Dialect, Encoding};
 use super::error::{ErrorCode, Refusal};
 use super::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
@@ -59,6 +61,10 @@ pub enum Request<'a> {
         /// Which message.
         message_id: MessageId,
     },
+    /// `ack` and `mark-read`
+    Ack(Ack),
+    /// `get-message-status`
+    Status(StatusQuestion),
 }
 
 /// Data of `auth`.
@@ -81,11 +87,14 @@ pub struct AuthOptions {
     pub encoding: Encoding,
     /// Whether it wants to be live in all the user's rooms at once.
     pub attach: bool,
+    /// Whether it leaves it to others to know what has arrived. Otherwise it acknowledges by itself, and gets what it
+    /// did not.
+    pub auto_ack: bool,
 }
 
 impl Default for AuthOptions {
     fn default() -> Self {
-        Self { device: None, encoding: Encoding::default(), attach: true }
+        Self { device: None, encoding: Encoding::default(), attach: true, auto_ack: true }
     }
 }
 
@@ -166,6 +175,9 @@ pub fn parse<'a>(event: &str, data: Option<&'a RawValue>) -> Result<Request<'a>,
         "send-message" => send(data),
         "edit-message" => edit(data),
         "delete-message" => delete(data),
+        "ack" => ack(data, AckKind::Delivered),
+        "mark-read" => ack(data, AckKind::Seen),
+        "get-message-status" => status(data),
         _ => Err(Refusal::new(ErrorCode::UnknownEvent, "no such event")),
     }
 }
@@ -182,6 +194,9 @@ pub fn known_event(event: &str) -> &'static str {
         "send-message" => "send-message",
         "edit-message" => "edit-message",
         "delete-message" => "delete-message",
+        "ack" => "ack",
+        "mark-read" => "mark-read",
+        "get-message-status" => "get-message-status",
         _ => "unknown",
     }
 }
@@ -214,15 +229,15 @@ fn bare<'a>(data: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
     serde_json::from_str::<Text<'a>>(raw).ok().map(|text| text.0)
 }
 
-fn bad_id(field: &'static str) -> impl Fn(IdError) -> Refusal {
+pub(super) fn bad_id(field: &'static str) -> impl Fn(IdError) -> Refusal {
     move |error| Refusal::payload(format!("{field} {error}"))
 }
 
-fn room_id(text: &str) -> Result<RoomId, Refusal> {
+pub(super) fn room_id(text: &str) -> Result<RoomId, Refusal> {
     RoomId::parse(text).map_err(bad_id("conversationId"))
 }
 
-fn message_id(text: &str) -> Result<MessageId, Refusal> {
+pub(super) fn message_id(text: &str) -> Result<MessageId, Refusal> {
     MessageId::parse(text).map_err(bad_id("messageId"))
 }
 
@@ -263,8 +278,7 @@ struct RawAuth<'a> {
     batch: Option<bool>,
     #[serde(rename = "presence")]
     _presence: Option<Presence>,
-    #[serde(rename = "autoAck")]
-    _auto_ack: Option<bool>,
+    auto_ack: Option<bool>,
     attach: Option<bool>,
     since: Option<BTreeMap<String, RawSince>>,
 }
@@ -306,6 +320,7 @@ fn auth<'a>(data: Option<&'a RawValue>) -> Result<Auth<'a>, Refusal> {
             batch: raw.batch.unwrap_or(false),
         },
         attach: raw.attach.unwrap_or(true),
+        auto_ack: raw.auto_ack.unwrap_or(true),
     };
     Ok(Auth { token: raw.token, options, since })
 }

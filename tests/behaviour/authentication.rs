@@ -119,7 +119,8 @@ fn success_lists_the_users_rooms_with_their_heads() {
         .iter()
         .map(|room| {
             let seq = room["seq"].as_u64().unwrap() + u64::from(room["conversationId"] == "b");
-            json!({"conversationId": room["conversationId"], "epoch": room["epoch"], "seq": seq})
+            let (room, epoch) = (&room["conversationId"], &room["epoch"]);
+            json!({"conversationId": room, "epoch": epoch, "seq": seq, "delivered": seq, "seen": seq, "unread": 0})
         })
         .collect();
     assert_eq!(json!(rooms), json!(expected));

@@ -227,9 +227,6 @@ fn events_of_later_parts_are_unknown_yet() {
     let server = TestServer::with_shards(1);
     let mut client = server.member("ann", "lobby");
     for event in [
-        "ack",
-        "mark-read",
-        "get-message-status",
         "presence-update",
         "user-online",
         "user-offline",

@@ -36,6 +36,8 @@ crossings! {
     members_per_room_max,
     member_events_max,
     online_users_max,
+    devices_per_user_max,
+    receipt_members_max,
     recover_events_max,
     recover_bytes_max,
     outbox_bytes_max,
@@ -461,6 +463,53 @@ mod crossing {
         let some = ann.reply_named("online-users", "get-online-users", json!("lobby"));
         assert_eq!(some["users"].as_array().unwrap().len(), 2);
         assert_eq!(some["hasMore"], true);
+    }
+
+    /// How far a device of bob's was delivered.
+    fn delivered(server: &TestServer, device: &str) -> u64 {
+        let client = server.device("bob", json!({"deviceId": device}));
+        client.success["rooms"][0]["delivered"].as_u64().unwrap()
+    }
+
+    pub(super) fn devices_per_user_max() {
+        let server = server(|limits| limits.devices_per_user_max = 2);
+        let mut ann = server.member("ann", "lobby");
+        let _bob = server.member("bob", "lobby");
+        let mut ack = |device: &str| {
+            let seq = ann.say("lobby", "hello")["seq"].as_u64().unwrap();
+            let mut client = server.device("bob", json!({"deviceId": device}));
+            client.ok("ack", json!({"conversationId": "lobby", "upTo": seq}));
+            seq
+        };
+        let first = ack("first");
+        let second = ack("second");
+        assert_eq!((delivered(&server, "first"), delivered(&server, "second")), (first, second));
+        let third = ack("third");
+        assert_eq!(delivered(&server, "second"), second);
+        // The one that was not used for longest is forgotten, so it is where its user is.
+        assert_eq!(delivered(&server, "first"), third);
+    }
+
+    pub(super) fn receipt_members_max() {
+        let server = server(|limits| limits.receipt_members_max = 2);
+        let (mut ann, mut bob) = (server.member("ann", "lobby"), server.member("bob", "lobby"));
+        let read = |client: &mut Client, message: &Value| {
+            client.ok("mark-read", json!({"conversationId": "lobby", "upTo": message["seq"]}));
+        };
+        let one = ann.say("lobby", "one");
+        read(&mut bob, &one);
+        ann.push_after_others("receipt");
+        assert_eq!(ann.push_after_others("receipt")["type"], "seen");
+        let _cid = server.member("cid", "lobby");
+        let two = ann.say("lobby", "two");
+        read(&mut bob, &two);
+        ann.barrier("lobby");
+        while ann.has_mail() {
+            assert_ne!(ann.next()["event"], "receipt");
+        }
+        let question = json!({"conversationId": "lobby", "messageId": two["messageId"]});
+        let status = ann.reply_named("message-status", "get-message-status", question);
+        assert!(status["users"][0]["seenAt"].is_u64(), "{status}");
     }
 
     /// A room with so many messages of so many bytes behind its first event; its epoch.

@@ -21,7 +21,7 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 42] = [
+const COUNTS: [&str; 46] = [
     "stentor_store_failing",
     "stentor_store_changes_total",
     "stentor_store_commits_total",
@@ -30,6 +30,7 @@ const COUNTS: [&str; 42] = [
     "stentor_authorize_cache_total",
     "stentor_reloads_total",
     "stentor_authentications_total",
+    "stentor_acks_total",
     "stentor_connections",
     "stentor_connections_closed_total",
     "stentor_connections_max",
@@ -54,6 +55,9 @@ const COUNTS: [&str; 42] = [
     "stentor_plugin_quarantined",
     "stentor_plugin_quarantines_total",
     "stentor_plugin_traps_total",
+    "stentor_queue_flushes_total",
+    "stentor_queued_deliveries_total",
+    "stentor_receipts_pushed_total",
     "stentor_requests_total",
     "stentor_slow_consumers_total",
     "stentor_socket_writes_total",

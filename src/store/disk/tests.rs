@@ -237,6 +237,8 @@ fn partition() -> Partition {
         members_per_room_max: 0,
         member_events_max: usize::MAX,
         online_users_max: 100,
+        devices_per_user_max: 3,
+        receipt_members_max: 200,
         recover_events_max: 0,
         recover_bytes_max: 0,
     };

@@ -131,6 +131,19 @@ impl Log {
         }
     }
 
+    /// Where a message first stood, if that is still known.
+    pub(super) fn place_of(&self, id: &MessageId) -> Option<Seq> {
+        self.messages.get(id).map(|standing| standing.seq)
+    }
+
+    /// The messages that were sent after one place, up to another, as far back as the log reaches.
+    pub(super) fn sent_in(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = (Seq, &Message)> {
+        let skipped = usize::try_from((after + 1).saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let events = self.events.iter().skip(skipped).filter_map(|event| Some((event.seq?, event)));
+        let within = events.take_while(move |(seq, _)| *seq <= up_to);
+        within.filter_map(|(seq, event)| Some((seq, super::receipts::sent(&event.kind)?)))
+    }
+
     /// A message in its present state.
     pub(super) fn message(&self, id: &MessageId) -> Option<&Message> {
         let standing = self.messages.get(id)?;

@@ -7,6 +7,7 @@
 mod dedup;
 mod listing;
 mod log;
+mod receipts;
 mod retention;
 mod room;
 mod server;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 
 use self::dedup::Dedup;
 pub use self::listing::RoomSummary;
+use self::receipts::Ack;
 use self::retention::Retention;
 use self::room::Room;
 use self::server::Asker;
@@ -28,6 +30,9 @@ use super::{
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Timestamp};
 use crate::wire::request::Since;
+
+/// Users listed in one answer about what became of a message.
+const STATUS_USERS_MAX: usize = 500;
 
 /// One shard's part of the store.
 pub struct Partition {
@@ -105,11 +110,14 @@ impl Partition {
                 let outcome = self.join(&room, newcomer, now);
                 self.settle(&room, outcome, now)
             }
-            Op::Attach { room, user, since, live } => {
+            Op::Attach { room, user, device, since, resume, live } => {
                 let limits = &self.limits;
-                let entry = find(&mut self.rooms, &self.by_id, &room)
-                    .filter(|room| room.is_member(&user))
-                    .map(|room| room.enter(&user, since.as_ref(), live.then_some(from), limits));
+                let who = (&user, device.as_ref());
+                let entry =
+                    find(&mut self.rooms, &self.by_id, &room).filter(|room| room.is_member(&user)).map(|room| {
+                        let place = if resume { room.resume(who, limits.devices_per_user_max) } else { None };
+                        room.enter(who, since.or(place).as_ref(), live.then_some(from), limits)
+                    });
                 entry.map_or(Answer::NotAMember, |entry| Answer::Entered(Box::new(entry))).into()
             }
             Op::Arrive { user } => self.arrive(user),
@@ -157,6 +165,15 @@ impl Partition {
             Op::History { room, user, page } => {
                 let bytes_max = self.limits.recover_bytes_max;
                 self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
+            }
+            Op::Ack { room: id, user, device, up_to, kind } => {
+                let room = find(&mut self.rooms, &self.by_id, &id).filter(|room| room.is_member(&user));
+                let Some(room) = room else { return Answer::NotAMember.into() };
+                room.acknowledge(Ack { user, device, up_to, kind }, &self.limits, now)
+            }
+            Op::Status { room, user, message_id, after } => {
+                let users_max = STATUS_USERS_MAX;
+                self.with_member(&room, &user, |room| room.status(&message_id, after.as_ref(), users_max))
             }
             Op::OnlineUsers { room, user } => {
                 let users_max = self.limits.online_users_max;
@@ -236,7 +253,7 @@ impl Partition {
         if let Some(room) = existing
             && room.is_member(&user)
         {
-            return Answer::Entered(Box::new(room.enter(&user, since, live, limits))).into();
+            return Answer::Entered(Box::new(room.enter((&user, None), since, live, limits))).into();
         }
         let refused = |reason| Outcome {
             answer: Some(Answer::JoinRefused(reason)),
@@ -267,7 +284,8 @@ impl Partition {
             .then(|| room.record(EventKind::MemberJoined { user: user.clone(), at: now }));
         // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
         let feed = event.map(|event| room.feed(event));
-        let entry = room.enter(&user, since, live, limits);
+        room.start_cursors(&user);
+        let entry = room.enter((&user, None), since, live, limits);
         Outcome {
             answer: Some(Answer::Entered(Box::new(entry))),
             feed,
@@ -280,6 +298,7 @@ impl Partition {
                 removed: false,
             })),
             change: None,
+            moved: Vec::new(),
         }
     }
 
@@ -306,6 +325,7 @@ impl Partition {
                 removed,
             })),
             change: None,
+            moved: Vec::new(),
         }
     }
 
@@ -330,6 +350,7 @@ impl Partition {
             return Answer::Appended(receipt).into();
         }
         let message_id = self.ids.message();
+        let (author, device) = (user.clone(), draft.device.clone());
         let message = Message {
             message_id: message_id.clone(),
             user,
@@ -344,6 +365,7 @@ impl Partition {
             deleted_at: None,
         };
         let event = room.record(EventKind::MessageNew(Box::new(message)));
+        room.wrote(&author, device.as_ref(), event.seq);
         let receipt = Receipt { message_id, log: room.log_place(event.seq), sent_at: now, duplicate: false };
         let feed = room.feed(event);
         if let Some(sent) = sent {

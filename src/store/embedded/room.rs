@@ -6,9 +6,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::log::Log;
-use crate::ids::{MessageId, RoomId, ShardId, UserId};
+use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
-use crate::store::{Answer, Class, Entry, Head, Limits, Member, Outcome, Revision, RoomState, RoomSummary};
+use crate::store::{Answer, Class, Cursors, Entry, Head, Limits, Member, Outcome, Revision, RoomState, RoomSummary};
 use crate::wire::request::{Page, Since};
 
 /// One room.
@@ -18,6 +18,8 @@ pub(super) struct Room {
     /// `None` for a class without history.
     log: Option<Log>,
     members: HashMap<UserId, Member>,
+    /// How far each member has come.
+    pub(super) cursors: HashMap<UserId, Cursors>,
     memberships: u64,
     /// Live connections by shard.
     listeners: SmallVec<[u32; 2]>,
@@ -36,6 +38,7 @@ impl Room {
             class,
             log,
             members: HashMap::new(),
+            cursors: HashMap::new(),
             memberships: 0,
             listeners: SmallVec::new(),
             serial,
@@ -50,8 +53,10 @@ impl Room {
         // A class that got a log since, or lost it, is what it is now; a log of the same name goes on where it was.
         let log = epoch.filter(|_| class.events_max > 0).map(|epoch| Log::restored(epoch, first));
         let noted = Some((first, head, memberships));
+        let cursors = members.iter().map(|(user, _)| (user.clone(), Cursors::starting(head))).collect();
         Self {
             log,
+            cursors,
             members: members.into_iter().collect(),
             memberships,
             noted,
@@ -95,6 +100,11 @@ impl Room {
     }
 
     /// The room's log, if it has one.
+    pub(super) fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    /// The same, to be changed.
     pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
         self.log.as_mut()
     }
@@ -114,6 +124,7 @@ impl Room {
         match before {
             None => {
                 self.members.remove(user);
+                self.cursors.remove(user);
             }
             Some(member) => {
                 let live = self.members.get(user).map_or(member.live, |present| present.live);
@@ -170,6 +181,7 @@ impl Room {
     }
 
     pub(super) fn remove_member(&mut self, user: &UserId) -> Option<u64> {
+        self.cursors.remove(user);
         self.members.remove(user).map(|member| member.membership)
     }
 
@@ -193,7 +205,7 @@ impl Room {
     /// What a member's connection learns; on a shard it becomes live there.
     pub(super) fn enter(
         &mut self,
-        user: &UserId,
+        (user, device): (&UserId, Option<&DeviceId>),
         since: Option<&Since>,
         live: Option<ShardId>,
         limits: &Limits,
@@ -219,6 +231,7 @@ impl Room {
             live_in: live.map(|_| self.id.clone()),
             missed,
             members: self.members.len(),
+            progress: self.progress(user, device),
         }
     }
 

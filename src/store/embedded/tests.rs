@@ -4,8 +4,8 @@ use super::*;
 use crate::config;
 use crate::ids::MessageId;
 use crate::message::Seq;
-use crate::store::{Answer, Entry, Revision};
-use crate::wire::request::{Page, PageFrom};
+use crate::store::{Answer, CursorKind, Entry, Revision};
+use crate::wire::request::{Page, PageFrom, UpTo};
 
 const SHARD: ShardId = ShardId(0);
 
@@ -20,6 +20,8 @@ fn limits() -> Limits {
         members_per_room_max: 2,
         member_events_max: 200,
         online_users_max: 10,
+        devices_per_user_max: 3,
+        receipt_members_max: 200,
         recover_events_max: 5,
         recover_bytes_max: 0,
     }
@@ -322,4 +324,116 @@ fn a_room_that_nothing_is_left_of_is_forgotten() {
     store.apply(Op::Detach { room: room("r"), user: user("a"), membership }, SHARD, 0);
     store.sweep(10_000);
     assert_eq!(store.usage(), Usage::default());
+}
+
+/// The next of a row of numbers that look random, below a bound.
+fn random(state: &mut u64, below: u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state % below
+}
+
+/// What cursors are to say, kept in the plainest way.
+#[derive(Default)]
+struct Model {
+    /// The author of each event that is a message.
+    log: Vec<Option<&'static str>>,
+    /// By user: delivered, seen.
+    cursors: HashMap<&'static str, (usize, usize)>,
+    /// By user and device.
+    devices: HashMap<(&'static str, usize), usize>,
+}
+
+impl Model {
+    fn of_others(&self, user: &str, after: usize, up_to: usize) -> Vec<&'static str> {
+        let covered = self.log.iter().take(up_to).skip(after);
+        covered.flatten().copied().filter(|author| *author != user).collect()
+    }
+}
+
+#[test]
+fn cursors_do_what_a_plain_model_does() {
+    const USERS: [&str; 3] = ["ann", "bob", "cid"];
+    const DEVICES: [&str; 3] = ["phone", "laptop", "tablet"];
+    let device = |index: usize| Some(crate::ids::DeviceId::parse(DEVICES[index]).unwrap());
+    for seed in 1..=200 {
+        let mut state = seed * 0x9e37_79b9_7f4a_7c15;
+        let mut store = partition_with(config::Store::default(), Limits { members_per_room_max: 3, ..limits() });
+        let mut model = Model::default();
+        for name in USERS {
+            join(&mut store, "r", name, None);
+            model.log.push(None);
+            model.cursors.insert(name, (model.log.len(), model.log.len()));
+        }
+        for _ in 0..60 {
+            let who = USERS[random(&mut state, 3) as usize];
+            let on = random(&mut state, 3) as usize;
+            if random(&mut state, 2) == 0 {
+                send_at(&mut store, "r", who, None, 0);
+                let (delivered, seen) = model.cursors.get_mut(who).unwrap();
+                for cursor in [delivered, seen] {
+                    *cursor += usize::from(*cursor == model.log.len());
+                }
+                model.log.push(Some(who));
+            } else {
+                let kind = if random(&mut state, 2) == 0 { CursorKind::Delivered } else { CursorKind::Seen };
+                let asked = random(&mut state, model.log.len() as u64 + 3) as usize;
+                let up_to = asked.min(model.log.len());
+                let ack = Op::Ack {
+                    room: room("r"),
+                    user: user(who),
+                    device: device(on),
+                    up_to: UpTo::Seq(asked as Seq),
+                    kind,
+                };
+                let outcome = store.apply(ack, SHARD, 7);
+                let before = model.cursors[who];
+                let known = model.devices.entry((who, on)).or_insert(before.0);
+                *known = up_to.max(*known);
+                let after =
+                    (before.0.max(up_to), if kind == CursorKind::Seen { before.1.max(up_to) } else { before.1 });
+                model.cursors.insert(who, after);
+                let mut told = Vec::new();
+                for (kind, from, to) in
+                    [(CursorKind::Delivered, before.0, after.0), (CursorKind::Seen, before.1, after.1)]
+                {
+                    let mut authors = model.of_others(who, from, to);
+                    authors.sort_unstable();
+                    authors.dedup();
+                    let authors: Vec<String> = authors.into_iter().map(str::to_owned).collect();
+                    told.extend((to > from).then_some((kind, to as Seq, authors)));
+                }
+                let moved: Vec<_> = outcome
+                    .moved
+                    .into_iter()
+                    .map(|moved| {
+                        let mut authors: Vec<String> = moved.authors.iter().map(|author| author.to_string()).collect();
+                        authors.sort_unstable();
+                        (moved.kind, moved.up_to, authors)
+                    })
+                    .collect();
+                assert_eq!(moved, told, "seed {seed}");
+            }
+            for name in USERS {
+                for index in 0..DEVICES.len() {
+                    let device = device(index);
+                    let attach = Op::Attach {
+                        room: room("r"),
+                        user: user(name),
+                        device,
+                        since: None,
+                        resume: false,
+                        live: false,
+                    };
+                    let progress = entered(store.apply(attach, SHARD, 0)).progress.unwrap();
+                    let (user_s, seen) = model.cursors[name];
+                    let delivered = model.devices.get(&(name, index)).copied().unwrap_or(user_s);
+                    let unread = model.of_others(name, seen, model.log.len()).len();
+                    let found = (progress.delivered as usize, progress.seen as usize, progress.unread);
+                    assert_eq!(found, (delivered, seen, unread), "seed {seed}, {name}");
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,57 @@
+//! Everything that an operation led to, beside what it changed.
+
+use std::sync::Arc;
+
+use super::{Answer, MembershipChange, Moved, Op};
+use crate::ids::RoomId;
+use crate::message::Event;
+
+/// Why someone may not join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinRefusal {
+    /// The room's class admits only whom the server added.
+    NotAllowed,
+    /// A bound on rooms or members.
+    Limit,
+}
+
+/// An event for everyone who is live in its room.
+#[derive(Debug)]
+pub struct Feed {
+    /// Which room.
+    pub room: RoomId,
+    /// Its log.
+    pub epoch: Option<Arc<str>>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Which shards have live connections there: bit n for shard n.
+    pub shards: u64,
+}
+
+/// Everything that an operation led to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// For whoever asked.
+    pub answer: Option<Answer>,
+    /// For everyone who is live in the room.
+    pub feed: Option<Feed>,
+    /// For another owner.
+    pub forward: Option<Op>,
+    /// For every shard.
+    pub change: Option<MembershipChange>,
+    /// For the authors of what is newly covered, and for the user's other devices.
+    pub moved: Vec<Moved>,
+}
+
+impl Outcome {
+    /// Whether it led to nothing that anybody is told.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self { answer: None, feed: None, forward: None, change: None, moved } if moved.is_empty())
+    }
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self { answer: Some(answer), ..Self::default() }
+    }
+}
