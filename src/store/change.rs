@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ids::{RoomId, UserId};
 use crate::message::{Event, Seq, Timestamp};
-use crate::store::Receipt;
+use crate::store::{Cursors, Receipt};
 
 /// One thing that an operation changed.
 #[derive(Clone, Debug)]
@@ -41,6 +41,17 @@ pub enum Change {
         before: Option<Member>,
         /// What it is, if the user is one.
         after: Option<Member>,
+    },
+    /// A member's cursors moved, or ended with the membership.
+    Cursors {
+        /// In which room.
+        room: RoomId,
+        /// Whose.
+        user: UserId,
+        /// What they were.
+        before: Option<Box<Cursors>>,
+        /// What they are.
+        after: Option<Box<Cursors>>,
     },
     /// The first answer to a send is remembered.
     Sent {
@@ -112,4 +123,6 @@ pub struct RoomImage {
     pub events: Vec<Arc<Event>>,
     /// Its members.
     pub members: Vec<(UserId, Member)>,
+    /// Members' cursors. Those of a member who is not here start at the head.
+    pub cursors: Vec<(UserId, Cursors)>,
 }

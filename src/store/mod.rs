@@ -297,6 +297,16 @@ impl Op {
 }
 
 impl Op {
+    /// Where and by whom a message is sent or changed.
+    fn author(&self) -> Option<(RoomId, UserId)> {
+        match self {
+            Self::Append { room, user, .. } | Self::Edit { room, user, .. } | Self::Delete { room, user, .. } => {
+                Some((room.clone(), user.clone()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it is about what is kept of a room, rather than of a user.
     pub fn is_of_room(&self) -> bool {
         match self {

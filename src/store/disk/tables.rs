@@ -23,6 +23,7 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ROOMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rooms");
 const EVENTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("events");
 const MEMBERS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("members");
+const CURSORS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("cursors");
 const SENT: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("sent");
 
 const FORMAT_KEY: &str = "format";
@@ -57,6 +58,7 @@ pub(super) fn create(database: &Database) -> Result<(), StorageError> {
         transaction.open_table(ROOMS)?;
         transaction.open_table(EVENTS)?;
         transaction.open_table(MEMBERS)?;
+        transaction.open_table(CURSORS)?;
         transaction.open_table(SENT)?;
         transaction.commit()?;
         Ok(())
@@ -112,6 +114,7 @@ struct Rows<'t> {
     rooms: Table<'t, &'static str, &'static [u8]>,
     events: Table<'t, (&'static str, u64), &'static [u8]>,
     members: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    cursors: Table<'t, (&'static str, &'static str), &'static [u8]>,
     sent: Table<'t, (&'static str, &'static str, &'static str), &'static [u8]>,
 }
 
@@ -121,6 +124,7 @@ impl<'t> Rows<'t> {
             rooms: transaction.open_table(ROOMS)?,
             events: transaction.open_table(EVENTS)?,
             members: transaction.open_table(MEMBERS)?,
+            cursors: transaction.open_table(CURSORS)?,
             sent: transaction.open_table(SENT)?,
         })
     }
@@ -149,6 +153,13 @@ impl<'t> Rows<'t> {
                         self.members.remove(key)?;
                     }
                 }
+            }
+            Change::Cursors { room, user, after, .. } => {
+                let key = (room.as_str(), user.as_str());
+                match after {
+                    Some(cursors) => self.cursors.insert(key, json(cursors)?.as_slice())?,
+                    None => self.cursors.remove(key)?,
+                };
             }
             Change::Sent { sent, receipt, expiry } => {
                 let Receipt { message_id, log, sent_at, duplicate: _ } = receipt.clone();
@@ -231,6 +242,7 @@ impl Reader {
             let mut image = RoomImage {
                 events: Vec::new(),
                 members: Vec::new(),
+                cursors: Vec::new(),
                 state: RoomState { room: room.clone(), epoch, first, head, memberships },
             };
             for row in events.range((room.as_str(), kept.start)..(room.as_str(), kept.end))? {
@@ -244,6 +256,13 @@ impl Reader {
             let MemberRow { membership, joined_at } = parse(row.value())?;
             if let Some(image) = self.rooms.get_mut(room) {
                 image.members.push((id(UserId::parse(user))?, Member { membership, joined_at, live: 0 }));
+            }
+        }
+        for row in transaction.open_table(CURSORS)?.iter()? {
+            let (key, row) = row?;
+            let (room, user) = key.value();
+            if let Some(image) = self.rooms.get_mut(room) {
+                image.cursors.push((id(UserId::parse(user))?, parse(row.value())?));
             }
         }
         for row in transaction.open_table(SENT)?.iter()? {

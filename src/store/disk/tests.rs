@@ -261,7 +261,14 @@ fn what_is_read_is_what_was_written_and_what_is_undone_was_never_there() {
             (!sent.is_empty()).then(|| sent[random.below(sent.len() as u64) as usize].clone())
         };
         let content = Arc::from(serde_json::value::to_raw_value(&now).unwrap());
-        let op = match random.below(8) {
+        let op = match random.below(10) {
+            8 | 9 => Op::Ack {
+                room,
+                user,
+                device: None,
+                up_to: crate::wire::request::UpTo::Seq(random.below(200)),
+                kind: crate::store::CursorKind::Seen,
+            },
             0 => Op::Join { room, user, since: None },
             1 => Op::Leave { room, user },
             2 => match some_message(&mut random, &sent) {

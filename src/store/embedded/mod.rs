@@ -111,13 +111,15 @@ impl Partition {
                 self.settle(&room, outcome, now)
             }
             Op::Attach { room, user, device, since, resume, live } => {
+                let before = if resume { self.cursors(&room, &user) } else { None };
                 let limits = &self.limits;
                 let who = (&user, device.as_ref());
-                let entry =
-                    find(&mut self.rooms, &self.by_id, &room).filter(|room| room.is_member(&user)).map(|room| {
-                        let place = if resume { room.resume(who, limits.devices_per_user_max) } else { None };
-                        room.enter(who, since.or(place).as_ref(), live.then_some(from), limits)
-                    });
+                let id = &room;
+                let entry = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)).map(|room| {
+                    let place = if resume { room.resume(who, limits.devices_per_user_max) } else { None };
+                    room.enter(who, since.or(place).as_ref(), live.then_some(from), limits)
+                });
+                self.note_cursors(&room, &user, before);
                 entry.map_or(Answer::NotAMember, |entry| Answer::Entered(Box::new(entry))).into()
             }
             Op::Arrive { user } => self.arrive(user),
@@ -139,6 +141,43 @@ impl Partition {
                 let outcome = self.leave(&room, user, now);
                 self.settle(&room, outcome, now)
             }
+            op @ (Op::Append { .. } | Op::Recall { .. } | Op::Edit { .. } | Op::Delete { .. }) => {
+                // The author of an event has it, so the author's cursors may move too.
+                let author = op.author().filter(|_| self.changes.is_some());
+                let before = author.as_ref().and_then(|(room, user)| self.cursors(room, user));
+                let outcome = self.apply_to_message(op, now);
+                if let Some((room, user)) = author {
+                    self.note_cursors(&room, &user, before);
+                }
+                outcome
+            }
+            Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
+            Op::History { room, user, page } => {
+                let bytes_max = self.limits.recover_bytes_max;
+                self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
+            }
+            Op::Ack { room: id, user, device, up_to, kind } => {
+                let before = self.cursors(&id, &user);
+                let room = find(&mut self.rooms, &self.by_id, &id).filter(|room| room.is_member(&user));
+                let Some(room) = room else { return Answer::NotAMember.into() };
+                let ack = Ack { user: user.clone(), device, up_to, kind };
+                let outcome = room.acknowledge(ack, &self.limits, now);
+                self.note_cursors(&id, &user, before);
+                outcome
+            }
+            Op::Status { room, user, message_id, after } => {
+                let users_max = STATUS_USERS_MAX;
+                self.with_member(&room, &user, |room| room.status(&message_id, after.as_ref(), users_max))
+            }
+            Op::OnlineUsers { room, user } => {
+                let users_max = self.limits.online_users_max;
+                self.with_member(&room, &user, |room| room.online(users_max))
+            }
+        }
+    }
+
+    fn apply_to_message(&mut self, op: Op, now: Timestamp) -> Outcome {
+        match op {
             Op::Append { room, user, draft } => {
                 let outcome = self.append(&room, user, draft, now);
                 self.settle(&room, outcome, now)
@@ -161,24 +200,7 @@ impl Partition {
                 }
                 self.settle(&room, outcome, now)
             }
-            Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
-            Op::History { room, user, page } => {
-                let bytes_max = self.limits.recover_bytes_max;
-                self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
-            }
-            Op::Ack { room: id, user, device, up_to, kind } => {
-                let room = find(&mut self.rooms, &self.by_id, &id).filter(|room| room.is_member(&user));
-                let Some(room) = room else { return Answer::NotAMember.into() };
-                room.acknowledge(Ack { user, device, up_to, kind }, &self.limits, now)
-            }
-            Op::Status { room, user, message_id, after } => {
-                let users_max = STATUS_USERS_MAX;
-                self.with_member(&room, &user, |room| room.status(&message_id, after.as_ref(), users_max))
-            }
-            Op::OnlineUsers { room, user } => {
-                let users_max = self.limits.online_users_max;
-                self.with_member(&room, &user, |room| room.online(users_max))
-            }
+            _ => Outcome::default(),
         }
     }
 
@@ -285,6 +307,10 @@ impl Partition {
         // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
         let feed = event.map(|event| room.feed(event));
         room.start_cursors(&user);
+        if let Some(changes) = &mut self.changes {
+            let after = room.cursors.get(&user).cloned().map(Box::new);
+            changes.push(Change::Cursors { room: id.clone(), user: user.clone(), before: None, after });
+        }
         let entry = room.enter((&user, None), since, live, limits);
         Outcome {
             answer: Some(Answer::Entered(Box::new(entry))),
@@ -307,9 +333,11 @@ impl Partition {
         let removed = self.asker == Asker::Server;
         let Some(room) = find(&mut self.rooms, &self.by_id, id) else { return Answer::NotAMember.into() };
         let (members, before) = (room.members(), room.member(&user));
+        let cursors = self.changes.as_ref().and_then(|_| room.cursors.get(&user).cloned()).map(Box::new);
         let Some(membership) = room.remove_member(&user) else { return Answer::NotAMember.into() };
         if let Some(changes) = &mut self.changes {
             changes.push(Change::Member { room: id.clone(), user: user.clone(), before, after: None });
+            changes.push(Change::Cursors { room: id.clone(), user: user.clone(), before: cursors, after: None });
         }
         let event =
             (members <= member_events_max).then(|| room.record(EventKind::MemberLeft { user: user.clone(), at: now }));

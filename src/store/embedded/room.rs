@@ -96,7 +96,9 @@ impl Room {
         let mut members: Vec<_> = self.members.iter().map(|(user, it)| (user, it.membership, it.joined_at)).collect();
         members.sort();
         let log = self.log.as_ref().map(|log| (log.epoch(), log.first(), log.head(), log.since_first()));
-        format!("{} {members:?} {log:?}", self.id)
+        let seen: std::collections::BTreeMap<_, _> =
+            self.cursors.iter().map(|(user, cursors)| (user, &cursors.seen)).collect();
+        format!("{} {members:?} {seen:?} {log:?}", self.id)
     }
 
     /// The room's log, if it has one.

@@ -353,6 +353,7 @@ impl Model {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one model, its operations and what must be equal, read in one go")]
 fn cursors_do_what_a_plain_model_does() {
     const USERS: [&str; 3] = ["ann", "bob", "cid"];
     const DEVICES: [&str; 3] = ["phone", "laptop", "tablet"];

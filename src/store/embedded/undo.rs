@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::retention::Place;
 use super::room::Room;
 use super::{Partition, find};
-use crate::ids::{MessageId, RoomId};
+use crate::ids::{MessageId, RoomId, UserId};
 use crate::message::{Event, Timestamp};
-use crate::store::{Change, Image, RoomImage};
+use crate::store::{Change, Cursors, Image, RoomImage};
 
 impl Partition {
     /// A partition that goes on with what was kept, and notes from now on what it changes.
@@ -32,7 +32,7 @@ impl Partition {
     }
 
     fn restore_room(&mut self, image: RoomImage) -> Vec<(Timestamp, Place)> {
-        let RoomImage { state, events, members } = image;
+        let RoomImage { state, events, members, cursors } = image;
         let (id, epoch) = (state.room.clone(), state.epoch.clone());
         self.retention.serial += 1;
         let (serial, class) = (self.retention.serial, Arc::clone(self.classes.of(id.as_str())));
@@ -41,6 +41,7 @@ impl Partition {
             // The class has a log by now, perhaps.
             None => Room::restored(state, class, members, serial).with_log(self.ids.epoch()),
         };
+        room.cursors.extend(cursors);
         let mut places = Vec::with_capacity(events.len());
         let key = self.rooms.vacant_key();
         if let Some(log) = room.log_mut() {
@@ -80,6 +81,14 @@ impl Partition {
                 Change::Member { room, user, before, .. } => {
                     self.in_log(room, |room| room.put_member(user, *before));
                 }
+                Change::Cursors { room, user, before, .. } => self.in_log(room, |room| match before {
+                    Some(cursors) => {
+                        room.cursors.insert(user.clone(), Cursors::clone(cursors));
+                    }
+                    None => {
+                        room.cursors.remove(user);
+                    }
+                }),
                 Change::Sent { sent, .. } => self.dedup.take_back(sent),
                 Change::Room(_) | Change::Closed(_) | Change::Forgotten(_) => {}
             }
@@ -99,6 +108,21 @@ impl Partition {
     pub(super) fn note(&mut self, change: impl FnOnce() -> Change) {
         if let Some(changes) = &mut self.changes {
             changes.push(change());
+        }
+    }
+
+    /// A member's cursors as they are, if anybody wants to know what they were.
+    pub(super) fn cursors(&self, room: &RoomId, user: &UserId) -> Option<Option<Box<Cursors>>> {
+        self.changes.as_ref()?;
+        let room = self.by_id.get(room).and_then(|key| self.rooms.get(*key));
+        Some(room.and_then(|room| room.cursors.get(user)).map(|cursors| Box::new(cursors.clone())))
+    }
+
+    /// Notes that a member's cursors are not what they were.
+    pub(super) fn note_cursors(&mut self, room: &RoomId, user: &UserId, before: Option<Option<Box<Cursors>>>) {
+        let (Some(before), Some(after)) = (before, self.cursors(room, user)) else { return };
+        if before != after {
+            self.note(|| Change::Cursors { room: room.clone(), user: user.clone(), before, after });
         }
     }
 
