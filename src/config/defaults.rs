@@ -163,6 +163,7 @@ impl Default for Timing {
             pong_ms_max: 20_000,
             token_expiring_ms: 30_000,
             close_ms_max: 5_000,
+            typing_stop_ms: 5_000,
             drain_ms: 5_000,
         }
     }

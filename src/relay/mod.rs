@@ -20,6 +20,7 @@ mod peer;
 mod read;
 mod report;
 mod rights;
+mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub durability: &'static str,
     /// Rooms in which one connection may be live.
     pub rooms_per_connection_max: usize,
+    /// How long a `typing-start` counts, in milliseconds.
+    pub typing_stop_ms: u64,
     /// Bytes that one `auth` may bring back, over all rooms.
     pub recover_bytes_max: usize,
 }
@@ -166,6 +169,9 @@ impl Relay {
             Request::Join { room, since } => self.join(asked, room, since),
             Request::Leave { room } => self.leave(asked, room),
             Request::OnlineUsers { room } => self.online_users(asked, room),
+            Request::StartTyping { room } => self.start_typing(asked, room),
+            Request::StopTyping { room } => self.stop_typing(asked, room),
+            Request::TypingUsers { room } => self.typing_users(asked, room),
             Request::History { room, page } => self.history(asked, room, page),
             Request::Send(send) => self.send(asked, send),
             Request::Edit(edit) => self.edit(asked, edit),
@@ -325,6 +331,8 @@ impl Relay {
             Waiting::Delete(deleting) => self.deleted(asked, deleting, &answer),
             Waiting::History { room } => self.messages_read(&asked, &room, answer),
             Waiting::OnlineUsers { room } => self.online_users_read(&asked, &room, answer),
+            Waiting::Typing { room } => self.typed(&asked, &room, &answer),
+            Waiting::TypingUsers { room } => self.typing_users_read(&asked, &room, answer),
             Waiting::Attach(_) | Waiting::Rights(_) => {}
         }
     }
@@ -350,6 +358,8 @@ impl Relay {
             if change.joined {
                 self.follow(key, change);
             } else {
+                // It may type without being live, so this does not depend on what follows.
+                self.end_typing(key, &change.room);
                 self.drop_membership(key, change);
             }
         }
@@ -359,6 +369,9 @@ impl Relay {
     pub fn sweep(&mut self) {
         self.hub.sweep(Instant::now());
         self.store.sweep(wall_clock());
+        for typing in self.store.typing_over(wall_clock()) {
+            self.publish_typing(&typing);
+        }
         self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
         self.report();
     }

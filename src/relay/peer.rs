@@ -29,6 +29,8 @@ pub(super) struct Peer {
     pub(super) dialect: Dialect,
     /// Whether it is live in all the user's rooms, also in those that are joined later elsewhere.
     pub(super) attach: bool,
+    /// The rooms in which it types, the first begun first.
+    pub(super) typing_in: Vec<RoomId>,
     /// The request under way.
     pub(super) pending: Option<Box<Pending>>,
     /// Answers that are still to come.
@@ -130,6 +132,10 @@ pub(super) enum Waiting {
     History { room: RoomId },
     /// `get-online-users`.
     OnlineUsers { room: RoomId },
+    /// `typing-start` and `typing-stop`.
+    Typing { room: RoomId },
+    /// `get-typing-users`.
+    TypingUsers { room: RoomId },
 }
 
 impl Waiting {

@@ -18,7 +18,7 @@ pub use class::{Class, Classes};
 pub use disk::{Batch, Disk, Done, Journal, News, StoreError};
 pub use embedded::Partition;
 
-use crate::ids::{DeviceId, MessageId, RoomId, ShardId, UserId};
+use crate::ids::{ConnectionKey, DeviceId, MessageId, RoomId, ShardId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};
 use crate::wire::request::{Page, Since};
 use serde_json::value::RawValue;
@@ -192,6 +192,33 @@ pub enum Op {
         /// Who asks.
         user: UserId,
     },
+    /// A member begins to type, or goes on, until `stop_ms` from now.
+    StartTyping {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+        /// The asking shard's connection through which.
+        connection: ConnectionKey,
+        /// How long it counts, in milliseconds.
+        stop_ms: u64,
+    },
+    /// A user no longer types through a connection of the asking shard.
+    StopTyping {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+        /// Which connection.
+        connection: ConnectionKey,
+    },
+    /// Lists the members that type.
+    TypingUsers {
+        /// Which room.
+        room: RoomId,
+        /// Who asks.
+        user: UserId,
+    },
     /// Lists a user's rooms. Owned by the user.
     RoomsOf {
         /// Who.
@@ -246,17 +273,27 @@ impl Op {
             | Self::Edit { room, .. }
             | Self::Delete { room, .. }
             | Self::History { room, .. }
-            | Self::OnlineUsers { room, .. } => room.as_str(),
+            | Self::OnlineUsers { room, .. }
+            | Self::StartTyping { room, .. }
+            | Self::StopTyping { room, .. }
+            | Self::TypingUsers { room, .. } => room.as_str(),
         }
     }
 }
 
 impl Op {
-    /// Whether it is about what is kept of a room, rather than of a user.
+    /// Whether it is about what is kept of a room, rather than of a user or of who types.
     pub fn is_of_room(&self) -> bool {
         !matches!(
             self,
-            Self::Reserve { .. } | Self::RoomsOf { .. } | Self::Arrive { .. } | Self::Depart { .. } | Self::Index(_)
+            Self::Reserve { .. }
+                | Self::RoomsOf { .. }
+                | Self::Arrive { .. }
+                | Self::Depart { .. }
+                | Self::Index(_)
+                | Self::StartTyping { .. }
+                | Self::StopTyping { .. }
+                | Self::TypingUsers { .. }
         )
     }
 }
@@ -330,7 +367,7 @@ pub enum Answer {
     JoinRefused(JoinRefusal),
     /// To `Leave`.
     Left,
-    /// To `IsMember`: yes.
+    /// To `IsMember`: yes. To `StartTyping` and `StopTyping`: done.
     Member,
     /// To `Append` and `Recall`.
     Appended(Receipt),
@@ -359,6 +396,13 @@ pub enum Answer {
     },
     /// To `OnlineUsers`.
     Online {
+        /// Who.
+        users: Vec<UserId>,
+        /// Whether the list was cut.
+        has_more: bool,
+    },
+    /// To `TypingUsers`.
+    Typing {
         /// Who.
         users: Vec<UserId>,
         /// Whether the list was cut.
@@ -396,6 +440,24 @@ pub struct Feed {
     pub shards: u64,
 }
 
+/// The connection through which someone types, and its shard.
+pub type TypingSource = (ShardId, ConnectionKey);
+
+/// Someone began or ceased to type: for everyone who is live in the room, but for the connection that it is about.
+#[derive(Debug)]
+pub struct Typing {
+    /// Which room.
+    pub room: RoomId,
+    /// Who.
+    pub user: UserId,
+    /// Whether it began.
+    pub is_typing: bool,
+    /// Which connection it is about.
+    pub source: TypingSource,
+    /// Which shards have live connections there: bit n for shard n.
+    pub shards: u64,
+}
+
 /// Everything that an operation led to.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -407,12 +469,14 @@ pub struct Outcome {
     pub forward: Option<Op>,
     /// For every shard.
     pub change: Option<MembershipChange>,
+    /// For everyone who is live in the room; it may be lost.
+    pub typing: Option<Typing>,
 }
 
 impl Outcome {
     /// Whether it led to nothing that anybody is told.
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self { answer: None, feed: None, forward: None, change: None })
+        matches!(self, Self { answer: None, feed: None, forward: None, change: None, typing: None })
     }
 }
 

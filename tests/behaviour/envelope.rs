@@ -236,9 +236,6 @@ fn events_of_later_parts_are_unknown_yet() {
         "get-presence",
         "subscribe-presence",
         "unsubscribe-presence",
-        "typing-start",
-        "typing-stop",
-        "get-typing-users",
     ] {
         client.refused("UNKNOWN_EVENT", event, json!({"conversationId": "lobby"}));
     }

@@ -30,5 +30,6 @@ mod plugins;
 mod recovery;
 mod room_acl;
 mod rooms;
+mod typing;
 mod verdicts;
 mod websocket;

@@ -8,6 +8,7 @@ mod dedup;
 mod log;
 mod retention;
 mod room;
+mod typing;
 mod undo;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use smallvec::SmallVec;
 use self::dedup::Dedup;
 use self::retention::Retention;
 use self::room::Room;
+use self::typing::Typists;
 use super::{
     Answer, Change, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Sent, Usage,
 };
@@ -34,6 +36,7 @@ pub struct Partition {
     users: HashMap<UserId, User>,
     dedup: Dedup,
     retention: Retention,
+    typists: Typists,
     ids: IdSource,
     /// Where the next sweep goes on.
     sweep_from: usize,
@@ -69,6 +72,7 @@ impl Partition {
             users: HashMap::new(),
             dedup,
             retention: Retention::default(),
+            typists: Typists::default(),
             ids: IdSource::default(),
             sweep_from: 0,
             changes: None,
@@ -153,6 +157,11 @@ impl Partition {
                 let users_max = self.limits.online_users_max;
                 self.with_member(&room, &user, |room| room.online(users_max))
             }
+            Op::StartTyping { room, user, connection, stop_ms } => {
+                self.start_typing((room, user), (from, connection), now.saturating_add(stop_ms))
+            }
+            Op::StopTyping { room, user, connection } => self.stop_typing(room, user, (from, connection)),
+            Op::TypingUsers { room, user } => self.typing_users(&room, &user),
         }
     }
 
@@ -269,7 +278,7 @@ impl Partition {
                 joined: true,
                 quiet: false,
             })),
-            change: None,
+            ..Outcome::default()
         }
     }
 
@@ -293,7 +302,7 @@ impl Partition {
                 joined: false,
                 quiet: false,
             })),
-            change: None,
+            ..Outcome::default()
         }
     }
 
