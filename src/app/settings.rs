@@ -86,6 +86,7 @@ pub(super) fn relay_settings(config: &Config) -> relay::Settings {
         },
         durability: config.store.durability.name(),
         rooms_per_connection_max: limits.rooms_per_connection_max,
+        typing_stop_ms: config.timing.typing_stop_ms,
         recover_bytes_max: limits.outbox_bytes_max,
         receipt_coalesce: Duration::from_millis(config.timing.receipt_coalesce_ms),
     }
@@ -126,9 +127,15 @@ pub(super) fn store_limits(config: &Config, shards: u16) -> store::Limits {
 /// Often enough for the shortest time that is configured.
 pub(super) fn sweep_interval(config: &Config) -> Duration {
     let timing = &config.timing;
-    let shortest =
-        [timing.auth_ms_max, timing.ping_ms, timing.pong_ms_max, timing.close_ms_max, config.limits.outbox_ms_max]
-            .into_iter()
-            .min();
+    let shortest = [
+        timing.auth_ms_max,
+        timing.ping_ms,
+        timing.pong_ms_max,
+        timing.close_ms_max,
+        timing.typing_stop_ms,
+        config.limits.outbox_ms_max,
+    ]
+    .into_iter()
+    .min();
     Duration::from_millis(shortest.unwrap_or(u64::MAX) / 4).clamp(SWEEP_MIN, SWEEP_MAX)
 }

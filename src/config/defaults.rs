@@ -167,6 +167,7 @@ impl Default for Timing {
             token_expiring_ms: 30_000,
             receipt_coalesce_ms: 100,
             close_ms_max: 5_000,
+            typing_stop_ms: 5_000,
             drain_ms: 5_000,
         }
     }

@@ -433,6 +433,9 @@ pub struct Timing {
     /// Time the other side has to answer a close frame.
     #[schemars(range(min = 1))]
     pub close_ms_max: u64,
+    /// Time after a `typing-start` after which its user no longer counts as typing.
+    #[schemars(range(min = 1))]
+    pub typing_stop_ms: u64,
     /// Time over which the connections of a stopping server are told to go.
     pub drain_ms: u64,
 }

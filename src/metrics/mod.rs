@@ -46,12 +46,15 @@ const DELAYS: [&str; 5] = [
 const RECIPIENTS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
 /// Requests by the name under which they are counted.
-pub const EVENTS: [&str; 13] = [
+pub const EVENTS: [&str; 16] = [
     "auth",
     "heartbeat",
     "join-room",
     "leave-room",
     "get-online-users",
+    "typing-start",
+    "typing-stop",
+    "get-typing-users",
     "history",
     "send-message",
     "edit-message",

@@ -85,6 +85,7 @@ impl Relay {
                 session: self.ids.session(),
                 dialect: arrival.options.encoding.dialect,
                 attach: arrival.options.attach,
+                typing_in: Vec::new(),
                 pending: None,
                 outstanding: 0,
                 counted: false,

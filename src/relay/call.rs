@@ -65,6 +65,7 @@ impl Relay {
             device: None,
             session: Box::default(),
             dialect: Dialect::Room,
+            typing_in: Vec::new(),
             attach: AuthOptions::default().attach,
             pending: None,
             outstanding: 0,

@@ -7,6 +7,7 @@ use crate::store::{Answer, Op};
 impl Relay {
     /// Forgets a connection that ended. What it still waits for is undone when the answer comes.
     pub fn depart(&mut self, key: ConnectionKey) {
+        self.end_all_typing(key);
         for room in self.hub.rooms_of(key) {
             self.end_live(key, &room);
         }
@@ -34,6 +35,7 @@ impl Relay {
 
     /// Ends a connection's being live in a room, here and in the store.
     pub(super) fn end_live(&mut self, key: ConnectionKey, room: &RoomId) {
+        self.end_typing(key, room);
         let Some(membership) = self.hub.membership(key, room) else { return };
         self.hub.leave(key, room);
         if let Some(user) = self.user(key).cloned() {

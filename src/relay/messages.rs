@@ -255,6 +255,8 @@ impl Relay {
             self.metrics.messages_stored.increment(1);
         }
         self.acknowledge(asked, room, temp_id, &receipt);
+        // What was typed is there.
+        self.end_typing(asked.key, room);
     }
 
     pub(super) fn edited(&mut self, asked: Asked, editing: Editing, answer: &Answer) {

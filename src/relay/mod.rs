@@ -23,6 +23,7 @@ mod receipts;
 mod report;
 mod rights;
 mod survey;
+mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub durability: &'static str,
     /// Rooms in which one connection may be live.
     pub rooms_per_connection_max: usize,
+    /// How long a `typing-start` counts, in milliseconds.
+    pub typing_stop_ms: u64,
     /// Bytes that one `auth` may bring back, over all rooms.
     pub recover_bytes_max: usize,
     /// Time in which a user's receipts of one kind in one room are pushed once.
@@ -180,6 +183,9 @@ impl Relay {
             Request::Join { room, since } => self.join(asked, room, since),
             Request::Leave { room } => self.leave(asked, room),
             Request::OnlineUsers { room } => self.online_users(asked, room),
+            Request::StartTyping { room } => self.start_typing(asked, room),
+            Request::StopTyping { room } => self.stop_typing(asked, room),
+            Request::TypingUsers { room } => self.typing_users(asked, room),
             Request::History { room, page } => self.history(asked, room, page),
             Request::Send(send) => self.send(asked, send),
             Request::Edit(edit) => self.edit(asked, edit),
@@ -355,6 +361,8 @@ impl Relay {
             Waiting::OnlineUsers { room } => self.online_users_read(&asked, &room, answer),
             Waiting::Ack { room } => self.acknowledged(&asked, &room, &answer),
             Waiting::Status { room, message_id } => self.message_status_read(&asked, &room, &message_id, answer),
+            Waiting::Typing { room } => self.typed(&asked, &room, &answer),
+            Waiting::TypingUsers { room } => self.typing_users_read(&asked, &room, answer),
             Waiting::Attach(_) | Waiting::Rights(_) => {}
         }
     }
@@ -383,6 +391,8 @@ impl Relay {
             if change.joined {
                 self.follow(key, change);
             } else {
+                // It may type without being live, so this does not depend on what follows.
+                self.end_typing(key, &change.room);
                 self.drop_membership(key, change);
             }
         }
@@ -392,6 +402,9 @@ impl Relay {
     pub fn sweep(&mut self) {
         self.hub.sweep(Instant::now());
         self.store.sweep(wall_clock());
+        for typing in self.store.typing_over(wall_clock()) {
+            self.publish_typing(&typing);
+        }
         self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
         self.report();
     }

@@ -25,7 +25,7 @@ impl Relay {
         let is_of_room = op.is_of_room();
         let outcome = self.store.apply(op, from, wall_clock());
         let asker = Asker { ticket, no_echo, from };
-        // What is known of a user is known from what is stored already.
+        // What is known of a user is known from what is stored already, and who types is never stored.
         if is_of_room { self.conclude_when_stored(outcome, asker) } else { self.conclude(outcome, asker) }
     }
 
@@ -35,7 +35,7 @@ impl Relay {
     /// get it; and a change of membership is told after the answer, so that the asking connection knows it first. Whoever
     /// leaves is answered by the user's owner, who knows it then: there is room for one more right after the answer.
     pub(super) fn conclude(&mut self, outcome: Outcome, asker: Asker) {
-        let Outcome { answer, feed, forward, change, moved } = outcome;
+        let Outcome { answer, feed, forward, change, moved, typing } = outcome;
         let Asker { ticket, no_echo, from: _ } = asker;
         // Whoever raised a cursor need not be told that it did.
         let mover = ticket.as_ref().map(|ticket| (ticket.shard, ticket.key));
@@ -44,6 +44,9 @@ impl Relay {
         let except = ticket.as_ref().filter(|_| no_echo || leaves).map(|ticket| (ticket.shard, ticket.key));
         if let Some(feed) = &feed {
             self.publish(feed, except);
+        }
+        if let Some(typing) = &typing {
+            self.publish_typing(typing);
         }
         let forward = match forward {
             Some(op) if leaves => return self.submit(op, ticket, false),

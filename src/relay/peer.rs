@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) dialect: Dialect,
     /// Whether it is live in all the user's rooms, also in those that are joined later elsewhere.
     pub(super) attach: bool,
+    /// The rooms in which it types, the first begun first.
+    pub(super) typing_in: Vec<RoomId>,
     /// The request under way.
     pub(super) pending: Option<Box<Pending>>,
     /// Answers that are still to come.
@@ -162,6 +164,10 @@ pub(super) enum Waiting {
     Ack { room: RoomId },
     /// `get-message-status`.
     Status { room: RoomId, message_id: MessageId },
+    /// `typing-start` and `typing-stop`.
+    Typing { room: RoomId },
+    /// `get-typing-users`.
+    TypingUsers { room: RoomId },
 }
 
 impl Waiting {

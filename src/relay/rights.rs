@@ -67,6 +67,9 @@ pub(super) enum Then {
     OnlineUsers {
         room: RoomId,
     },
+    TypingUsers {
+        room: RoomId,
+    },
     Arrive {
         arrival: Box<Arrival>,
         rooms: Vec<RoomId>,
@@ -209,6 +212,7 @@ impl Relay {
             },
             Then::History { room, page } => self.history(asked, room, page),
             Then::OnlineUsers { room } => self.online_users(asked, room),
+            Then::TypingUsers { room } => self.typing_users(asked, room),
             Then::Arrive { arrival, rooms, later } => self.enter_rooms(asked, *arrival, rooms, later),
         }
     }

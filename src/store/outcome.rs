@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, MembershipChange, Moved, Op};
-use crate::ids::RoomId;
+use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
 use crate::message::Event;
 
 /// Why someone may not join.
@@ -28,6 +28,24 @@ pub struct Feed {
     pub shards: u64,
 }
 
+/// The connection through which someone types, and its shard.
+pub type TypingSource = (ShardId, ConnectionKey);
+
+/// Someone began or ceased to type: for everyone who is live in the room, but for the connection that it is about.
+#[derive(Debug)]
+pub struct Typing {
+    /// Which room.
+    pub room: RoomId,
+    /// Who.
+    pub user: UserId,
+    /// Whether it began.
+    pub is_typing: bool,
+    /// Which connection it is about.
+    pub source: TypingSource,
+    /// Which shards have live connections there: bit n for shard n.
+    pub shards: u64,
+}
+
 /// Everything that an operation led to.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -41,12 +59,14 @@ pub struct Outcome {
     pub change: Option<MembershipChange>,
     /// For the authors of what is newly covered, and for the user's other devices.
     pub moved: Vec<Moved>,
+    /// For everyone who is live in the room; it may be lost.
+    pub typing: Option<Typing>,
 }
 
 impl Outcome {
     /// Whether it led to nothing that anybody is told.
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self { answer: None, feed: None, forward: None, change: None, moved } if moved.is_empty())
+        matches!(self, Self { answer: None, feed: None, forward: None, change: None, moved, typing: None } if moved.is_empty())
     }
 }
 

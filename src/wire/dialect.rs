@@ -44,6 +44,10 @@ pub enum Push {
     MemberJoined,
     /// A user is no longer a member.
     MemberLeft,
+    /// A user began to type.
+    Typing,
+    /// A user no longer types.
+    TypingStop,
     /// The user joined a room on another device.
     RoomJoined,
     /// The user left a room on another device, or was removed.
@@ -72,6 +76,9 @@ impl Push {
             (Self::MessageDeleted, _) => "message-deleted",
             (Self::MemberJoined, _) => "member-joined",
             (Self::MemberLeft, _) => "member-left",
+            (Self::Typing | Self::TypingStop, Dialect::Conversation) => "user-typing",
+            (Self::Typing, Dialect::Room) => "typing",
+            (Self::TypingStop, Dialect::Room) => "typing-stop",
             (Self::RoomJoined, _) => "room-joined",
             (Self::RoomLeft, _) => "room-left",
             (Self::ReceiptDelivered, Dialect::Conversation) => "message-delivered",

@@ -354,6 +354,19 @@ pub fn event(origin: Origin<'_>, event: &Event) -> Frame {
     Frame::new(push, &data, event.seq.is_none())
 }
 
+/// Whether someone types, as the push to everyone who is live. A slow connection may lose it.
+pub fn typing(room: &RoomId, user: &UserId, is_typing: bool) -> Frame {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typing<'a> {
+        conversation_id: &'a RoomId,
+        user_id: &'a UserId,
+        is_typing: bool,
+    }
+    let push = if is_typing { Push::Typing } else { Push::TypingStop };
+    Frame::new(push, &json(&Typing { conversation_id: room, user_id: user, is_typing }), true)
+}
+
 /// An event as the push to a connection that was away when it happened.
 pub fn queued_event(origin: Origin<'_>, event: &Event, dialect: Dialect) -> Bytes {
     let (push, data) = event_data(origin, event, true);

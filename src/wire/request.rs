@@ -43,6 +43,21 @@ pub enum Request<'a> {
         /// Which room.
         room: RoomId,
     },
+    /// `typing-start`
+    StartTyping {
+        /// Which room.
+        room: RoomId,
+    },
+    /// `typing-stop`
+    StopTyping {
+        /// Which room.
+        room: RoomId,
+    },
+    /// `get-typing-users`
+    TypingUsers {
+        /// Which room.
+        room: RoomId,
+    },
     /// `history`
     History {
         /// Which room.
@@ -171,6 +186,9 @@ pub fn parse<'a>(event: &str, data: Option<&'a RawValue>) -> Result<Request<'a>,
         "join-room" | "join-conversation" => join(data),
         "leave-room" | "leave-conversation" => Ok(Request::Leave { room: room_only(data)? }),
         "get-online-users" => Ok(Request::OnlineUsers { room: room_only(data)? }),
+        "typing-start" => Ok(Request::StartTyping { room: room_only(data)? }),
+        "typing-stop" => Ok(Request::StopTyping { room: room_only(data)? }),
+        "get-typing-users" => Ok(Request::TypingUsers { room: room_only(data)? }),
         "history" => history(data),
         "send-message" => send(data),
         "edit-message" => edit(data),
@@ -190,6 +208,9 @@ pub fn known_event(event: &str) -> &'static str {
         "join-room" | "join-conversation" => "join-room",
         "leave-room" | "leave-conversation" => "leave-room",
         "get-online-users" => "get-online-users",
+        "typing-start" => "typing-start",
+        "typing-stop" => "typing-stop",
+        "get-typing-users" => "get-typing-users",
         "history" => "history",
         "send-message" => "send-message",
         "edit-message" => "edit-message",

@@ -38,5 +38,6 @@ mod receipts;
 mod recovery;
 mod room_acl;
 mod rooms;
+mod typing;
 mod verdicts;
 mod websocket;

@@ -400,7 +400,8 @@ fn reading_and_presence_are_rights_of_their_own() {
     let since = json!({"epoch": joined["epoch"], "seq": before});
     let lobby = json!({"conversationId": "lobby"});
     refused_as_told(&mut ann, "FORBIDDEN", "history", lobby.clone());
-    refused_as_told(&mut ann, "FORBIDDEN", "get-online-users", lobby);
+    refused_as_told(&mut ann, "FORBIDDEN", "get-online-users", lobby.clone());
+    refused_as_told(&mut ann, "FORBIDDEN", "get-typing-users", lobby);
     // Whoever may not read what was said joins without it.
     let mut bob = server.user("bob");
     let joined = bob.join_since("lobby", since.clone());

@@ -7,10 +7,12 @@
 mod dedup;
 mod listing;
 mod log;
+mod messages;
 mod receipts;
 mod retention;
 mod room;
 mod server;
+mod typing;
 mod undo;
 
 use std::collections::HashMap;
@@ -24,11 +26,10 @@ use self::receipts::Ack;
 use self::retention::Retention;
 use self::room::Room;
 use self::server::Asker;
-use super::{
-    Answer, Change, Classes, Draft, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Receipt, Sent, Usage,
-};
+use self::typing::Typists;
+use super::{Answer, Change, Classes, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Usage};
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
-use crate::message::{Event, EventKind, Message, Timestamp};
+use crate::message::{Event, EventKind, Timestamp};
 use crate::wire::request::Since;
 
 /// Users listed in one answer about what became of a message.
@@ -43,6 +44,7 @@ pub struct Partition {
     users: HashMap<UserId, User>,
     dedup: Dedup,
     retention: Retention,
+    typists: Typists,
     ids: IdSource,
     /// For whom the operation in hand is.
     asker: Asker,
@@ -80,6 +82,7 @@ impl Partition {
             users: HashMap::new(),
             dedup,
             retention: Retention::default(),
+            typists: Typists::default(),
             ids: IdSource::default(),
             asker: Asker::default(),
             sweep_from: 0,
@@ -122,6 +125,11 @@ impl Partition {
                 self.note_cursors(&room, &user, before);
                 entry.map_or(Answer::NotAMember, |entry| Answer::Entered(Box::new(entry))).into()
             }
+            op @ (Op::IsMember { .. }
+            | Op::History { .. }
+            | Op::Status { .. }
+            | Op::OnlineUsers { .. }
+            | Op::TypingUsers { .. }) => self.read(op, now),
             Op::Arrive { user } => self.arrive(user),
             Op::Depart { user } => {
                 self.depart(&user);
@@ -151,11 +159,6 @@ impl Partition {
                 }
                 outcome
             }
-            Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
-            Op::History { room, user, page } => {
-                let bytes_max = self.limits.recover_bytes_max;
-                self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
-            }
             Op::Ack { room: id, user, device, up_to, kind } => {
                 let before = self.cursors(&id, &user);
                 let room = find(&mut self.rooms, &self.by_id, &id).filter(|room| room.is_member(&user));
@@ -165,6 +168,21 @@ impl Partition {
                 self.note_cursors(&id, &user, before);
                 outcome
             }
+            Op::StartTyping { room, user, connection, stop_ms } => {
+                self.start_typing((room, user), (from, connection), now.saturating_add(stop_ms))
+            }
+            Op::StopTyping { room, user, connection } => self.stop_typing(room, user, (from, connection)),
+        }
+    }
+
+    /// What changes nothing.
+    fn read(&mut self, op: Op, now: Timestamp) -> Outcome {
+        match op {
+            Op::IsMember { room, user } => self.with_member(&room, &user, |_| Answer::Member.into()),
+            Op::History { room, user, page } => {
+                let bytes_max = self.limits.recover_bytes_max;
+                self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
+            }
             Op::Status { room, user, message_id, after } => {
                 let users_max = STATUS_USERS_MAX;
                 self.with_member(&room, &user, |room| room.status(&message_id, after.as_ref(), users_max))
@@ -173,33 +191,7 @@ impl Partition {
                 let users_max = self.limits.online_users_max;
                 self.with_member(&room, &user, |room| room.online(users_max))
             }
-        }
-    }
-
-    fn apply_to_message(&mut self, op: Op, now: Timestamp) -> Outcome {
-        match op {
-            Op::Append { room, user, draft } => {
-                let outcome = self.append(&room, user, draft, now);
-                self.settle(&room, outcome, now)
-            }
-            Op::Recall { room, user, temp_id } => {
-                let first = self.first_answer(&Sent { room, user, temp_id }, now);
-                first.map_or(Answer::NotSent, Answer::Appended).into()
-            }
-            Op::Edit { room, user, revision, any_author } => {
-                let outcome = self.with_member(&room, &user, |room| room.edit(&user, revision, any_author, now));
-                self.settle(&room, outcome, now)
-            }
-            Op::Delete { room, user, message_id, any_author } => {
-                let before = self.carriers(&room, &message_id);
-                let outcome = self.with_member(&room, &user, |room| room.delete(&user, &message_id, any_author, now));
-                if outcome.feed.is_some() {
-                    let after = self.carriers(&room, &message_id);
-                    let room = room.clone();
-                    self.note(|| Change::Redacted { room, before, after });
-                }
-                self.settle(&room, outcome, now)
-            }
+            Op::TypingUsers { room, user } => self.typing_users(&room, &user),
             _ => Outcome::default(),
         }
     }
@@ -323,8 +315,7 @@ impl Partition {
                 quiet: false,
                 removed: false,
             })),
-            change: None,
-            moved: Vec::new(),
+            ..Outcome::default()
         }
     }
 
@@ -352,56 +343,8 @@ impl Partition {
                 quiet: false,
                 removed,
             })),
-            change: None,
-            moved: Vec::new(),
+            ..Outcome::default()
         }
-    }
-
-    /// The answer to an earlier send of the same message. One of a log that was lost is none: it speaks of a message that
-    /// is no longer there.
-    fn first_answer(&self, sent: &Sent, now: Timestamp) -> Option<Receipt> {
-        let room = self.by_id.get(&sent.room).and_then(|key| self.rooms.get(*key))?;
-        let first = self.dedup.first_answer(sent, now)?;
-        let same_log = first.log.as_ref().map(|(epoch, _)| epoch) == room.epoch();
-        same_log.then(|| Receipt { duplicate: true, ..first.clone() })
-    }
-
-    fn append(&mut self, id: &RoomId, user: UserId, draft: Draft, now: Timestamp) -> Outcome {
-        let sent = draft.temp_id.clone().map(|temp_id| Sent { room: id.clone(), user: user.clone(), temp_id });
-        let repeated = sent.as_ref().and_then(|sent| self.first_answer(sent, now));
-        let asker = self.asker;
-        let may_send = |room: &&mut Room| asker == Asker::Server || room.is_member(&user);
-        let Some(room) = find(&mut self.rooms, &self.by_id, id).filter(may_send) else {
-            return Answer::NotAMember.into();
-        };
-        if let Some(receipt) = repeated {
-            return Answer::Appended(receipt).into();
-        }
-        let message_id = self.ids.message();
-        let (author, device) = (user.clone(), draft.device.clone());
-        let message = Message {
-            message_id: message_id.clone(),
-            user,
-            device: draft.device,
-            temp_id: draft.temp_id,
-            message_type: draft.message_type,
-            content: Some(draft.content),
-            reply_to: draft.reply_to,
-            version: 1,
-            sent_at: now,
-            edited_at: None,
-            deleted_at: None,
-        };
-        let event = room.record(EventKind::MessageNew(Box::new(message)));
-        room.wrote(&author, device.as_ref(), event.seq);
-        let receipt = Receipt { message_id, log: room.log_place(event.seq), sent_at: now, duplicate: false };
-        let feed = room.feed(event);
-        if let Some(sent) = sent {
-            let expiry = self.dedup.remember(sent.clone(), receipt.clone(), now);
-            let receipt = receipt.clone();
-            self.note(|| Change::Sent { sent, receipt, expiry });
-        }
-        Outcome { answer: Some(Answer::Appended(receipt)), feed: Some(feed), ..Outcome::default() }
     }
 
     fn open_room(&mut self, id: &RoomId) {

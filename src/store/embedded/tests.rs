@@ -4,7 +4,7 @@ use super::*;
 use crate::config;
 use crate::ids::MessageId;
 use crate::message::Seq;
-use crate::store::{Answer, CursorKind, Entry, Revision};
+use crate::store::{Answer, CursorKind, Draft, Entry, Receipt, Revision};
 use crate::wire::request::{Page, PageFrom, UpTo};
 
 const SHARD: ShardId = ShardId(0);
