@@ -151,7 +151,7 @@ describe('a network that breaks', options, () => {
   test('a device is given what it missed, without having kept anything', async (context) => {
     const id = newRoom();
     await alice.join(id);
-    const first = await open(server, 'dora', { deviceId: 'phone', autoAck: false });
+    const first = await open(server, 'quentin', { deviceId: 'phone', autoAck: false });
     await first.join(id);
     if (first.session.queued === undefined) {
       first.close();
@@ -163,7 +163,7 @@ describe('a network that breaks', options, () => {
     first.close();
     await alice.send(id, 'missed one');
     await alice.send(id, 'missed two');
-    const second = await open(server, 'dora', { deviceId: 'phone', autoAck: false });
+    const second = await open(server, 'quentin', { deviceId: 'phone', autoAck: false });
     const { queued } = await second.connect();
     assert.ok(queued >= 2);
     await says(second, 'missed two');
