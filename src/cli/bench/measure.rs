@@ -46,6 +46,8 @@ pub(crate) struct Figures {
     pub(crate) generator_share: f64,
     /// Mean length of a delivered frame.
     pub(crate) frame_bytes: f64,
+    /// Pings of the server answered, a second, by all connections.
+    pub(crate) pongs_per_second: f64,
 }
 
 /// A loaded run.
@@ -70,6 +72,7 @@ struct Edge {
     at_ns: u64,
     target: Option<CpuTime>,
     own: Option<CpuTime>,
+    pongs: u64,
 }
 
 /// What happened between two edges.
@@ -77,6 +80,7 @@ struct Spent {
     seconds: f64,
     target_cpu_seconds: Option<f64>,
     own_cpu_seconds: f64,
+    pongs: u64,
 }
 
 /// The window of a run, opened and shut by the clock.
@@ -118,7 +122,7 @@ pub(super) fn fan_out(target: &Target, load: Load) -> Result<Run, BenchError> {
             }
             next += 1;
         }
-        ledger.set_window(meter.see(now_ns));
+        ledger.set_window(meter.see(now_ns, &swarm));
         if next == messages && meter.is_over() {
             if settled_ns.is_none() && ledger.is_settled() {
                 settled_ns = Some(now_ns);
@@ -161,7 +165,7 @@ pub(super) fn echo(target: &Target, connections: usize, seconds: u64) -> Result<
     let mut in_window = 0;
     loop {
         let now_ns = swarm.now_ns();
-        let open = meter.see(now_ns);
+        let open = meter.see(now_ns, &swarm);
         let all_back = account.delivered + account.refused.values().sum::<u64>() >= account.sent;
         if meter.is_over() && (all_back || now_ns >= to_ns + DRAIN_NS_MAX) {
             break;
@@ -216,11 +220,11 @@ impl Meter {
     }
 
     /// Takes the readings whose time has come; says whether the window is open.
-    fn see(&mut self, now_ns: u64) -> bool {
+    fn see(&mut self, now_ns: u64, swarm: &Swarm) -> bool {
         if self.first.is_none() && now_ns >= self.from_ns {
-            self.first = Some(self.edge(now_ns));
+            self.first = Some(self.edge(now_ns, swarm));
         } else if self.first.is_some() && self.last.is_none() && now_ns >= self.to_ns {
-            self.last = Some(self.edge(now_ns));
+            self.last = Some(self.edge(now_ns, swarm));
         }
         self.first.is_some() && self.last.is_none()
     }
@@ -237,13 +241,14 @@ impl Meter {
         }
     }
 
-    fn edge(&self, at_ns: u64) -> Edge {
-        Edge { at_ns, target: self.pid.and_then(CpuTime::of), own: CpuTime::of(std::process::id()) }
+    fn edge(&self, at_ns: u64, swarm: &Swarm) -> Edge {
+        let (target, own) = (self.pid.and_then(CpuTime::of), CpuTime::of(std::process::id()));
+        Edge { at_ns, target, own, pongs: swarm.pongs() }
     }
 
     fn spent(&self) -> Spent {
         let (Some(first), Some(last)) = (&self.first, &self.last) else {
-            return Spent { seconds: 0.0, target_cpu_seconds: None, own_cpu_seconds: 0.0 };
+            return Spent { seconds: 0.0, target_cpu_seconds: None, own_cpu_seconds: 0.0, pongs: 0 };
         };
         let between = |first: &Option<CpuTime>, last: &Option<CpuTime>| {
             first.as_ref().zip(last.as_ref()).map(|(first, last)| last.seconds_since(first))
@@ -252,6 +257,7 @@ impl Meter {
             seconds: last.at_ns.saturating_sub(first.at_ns) as f64 / 1e9,
             target_cpu_seconds: between(&first.target, &last.target),
             own_cpu_seconds: between(&first.own, &last.own).unwrap_or_default(),
+            pongs: last.pongs - first.pongs,
         }
     }
 }
@@ -270,5 +276,6 @@ fn figures(spent: &Spent, count: u64, latency_us: &Histogram<u64>, late_us: &His
         late_p99_ms: late_us.value_at_quantile(0.99) as f64 / 1000.0,
         generator_share: spent.own_cpu_seconds / seconds,
         frame_bytes: 0.0,
+        pongs_per_second: spent.pongs as f64 / seconds,
     }
 }

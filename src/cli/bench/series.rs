@@ -8,6 +8,8 @@ use super::crowd::{self, IdleFigures, StormFigures};
 use super::durable::{self, DurableFigures};
 use super::error::BenchError;
 use super::measure::{self, Figures, Load, Run};
+use super::median::{median, median_known, median_of};
+use super::program::Program;
 use super::report::{DurableRow, IdleRow, LoadedRow, Report, StormRow, TortureRow};
 use super::server::Looping;
 use super::target::{Given, Target};
@@ -22,6 +24,8 @@ const CHECK_SECONDS_MAX: u64 = 3;
 /// What a series consists of.
 pub(super) struct Series {
     pub(super) cases: Vec<Case>,
+    /// The servers to be started, each in turn in every repetition.
+    pub(super) programs: Vec<Program>,
     pub(super) reps: usize,
     pub(super) seconds: u64,
     /// Connections in the idle and storm workloads.
@@ -32,6 +36,13 @@ pub(super) struct Series {
     pub(super) torture_plugin: PathBuf,
     /// The server to use instead of our own.
     pub(super) given: Option<Given>,
+}
+
+/// A case on one server, and what it has come to.
+struct Entry<'a> {
+    case: Case,
+    program: &'a Program,
+    trials: Trials,
 }
 
 /// What one case has come to so far, repetition by repetition.
@@ -48,7 +59,15 @@ struct Trials {
 impl Series {
     /// Runs everything.
     pub(super) fn run(&self) -> Result<Report, BenchError> {
-        let mut trials: Vec<Trials> = self.cases.iter().map(|_| Trials::default()).collect();
+        // Servers innermost, so that those that are compared are neighbours in time.
+        let mut entries: Vec<Entry<'_>> = Vec::new();
+        for case in &self.cases {
+            entries.extend(self.programs.iter().map(|program| Entry {
+                case: *case,
+                program,
+                trials: Trials::default(),
+            }));
+        }
         let mut floor_check = Vec::new();
         if self.cases.iter().all(|case| case.workload != W1) {
             progress("the floor alone, to see what this machine can do");
@@ -57,50 +76,52 @@ impl Series {
             floor_check.extend(floor.figures.per_cpu_second);
         }
         for rep in 0..self.reps {
-            for (case, trials) in self.cases.iter().zip(&mut trials) {
-                progress(&format!("{} {:?}, repetition {} of {}", case.workload.name, case.setup, rep + 1, self.reps));
-                self.try_once(*case, trials)?;
+            for Entry { case, program, trials } in &mut entries {
+                let server = program.name().map(|name| format!(" on {name}")).unwrap_or_default();
+                let (name, setup, reps) = (case.workload.name, case.setup, self.reps);
+                progress(&format!("{name}{server} {setup:?}, repetition {} of {reps}", rep + 1));
+                self.try_once(*case, program, trials)?;
             }
         }
         let mut report = Report { reps: self.reps, seconds: self.seconds, ..Report::default() };
-        for (case, trials) in self.cases.iter().zip(trials) {
+        for Entry { case, program, trials } in entries {
             if case.workload == W1 {
                 floor_check.extend(trials.loaded.iter().filter_map(|(_, floor)| floor.figures.per_cpu_second));
             }
-            self.conclude(*case, trials, &mut report);
+            self.conclude(case, program, trials, &mut report);
         }
         report.judge(median(floor_check));
         Ok(report)
     }
 
-    fn try_once(&self, case: Case, trials: &mut Trials) -> Result<(), BenchError> {
+    fn try_once(&self, case: Case, program: &Program, trials: &mut Trials) -> Result<(), BenchError> {
         match case.workload.kind {
             kind @ (Kind::FanOut { .. } | Kind::Echo { .. }) => {
-                let server = self.loaded(&self.server(case)?, kind, self.seconds)?;
+                let server = self.loaded(&self.server(case, program)?, kind, self.seconds)?;
                 let frame_bytes = server.figures.frame_bytes.round() as usize;
                 let frame_bytes = if frame_bytes == 0 { FRAME_BYTES } else { frame_bytes };
                 let floor = self.loaded(&Target::floor(frame_bytes, &self.cpus)?, kind, self.seconds)?;
                 trials.loaded.push((server, floor));
             }
             Kind::Idle => {
-                let server = crowd::idle(&self.server(case)?, self.connections)?;
+                let server = crowd::idle(&self.server(case, program)?, self.connections)?;
                 let floor = crowd::idle(&Target::floor(FRAME_BYTES, &self.cpus)?, self.connections)?;
                 trials.idle.push((server, floor));
             }
             Kind::Storm => {
-                let server = crowd::storm(&self.server(case)?, self.connections)?;
+                let server = crowd::storm(&self.server(case, program)?, self.connections)?;
                 let floor = crowd::storm(&Target::floor(FRAME_BYTES, &self.cpus)?, self.connections)?;
                 trials.storm.push((server, floor));
             }
             Kind::Durable { senders } => {
-                let figures = durable::durable(&self.server(case)?, senders, self.seconds)?;
+                let figures = durable::durable(&self.server(case, program)?, senders, self.seconds)?;
                 trials.durable.push(durable::floor(figures, senders, self.seconds.min(CHECK_SECONDS_MAX))?);
             }
             Kind::Torture { rooms, members, messages_per_second } => {
                 let load = Load { rooms, members, messages_per_second, seconds: self.seconds };
                 let torment = |quarantine| {
                     let looping = Looping { component: &self.torture_plugin, quarantine };
-                    torture::torture(&Target::server(case.setup, Some(looping), &self.cpus)?, load)
+                    torture::torture(&Target::server(program, case.setup, Some(looping), &self.cpus)?, load)
                 };
                 trials.torture.push((torment(false)?, torment(true)?));
             }
@@ -108,10 +129,10 @@ impl Series {
         Ok(())
     }
 
-    fn server(&self, case: Case) -> Result<Target, BenchError> {
+    fn server(&self, case: Case, program: &Program) -> Result<Target, BenchError> {
         match &self.given {
-            Some(given) => Target::given(given),
-            None => Target::server(case.setup, None, &self.cpus),
+            Some(given) => Target::given(given, case.setup.acks),
+            None => Target::server(program, case.setup, None, &self.cpus),
         }
     }
 
@@ -127,7 +148,7 @@ impl Series {
         }
     }
 
-    fn conclude(&self, case: Case, trials: Trials, report: &mut Report) {
+    fn conclude(&self, case: Case, program: &Program, trials: Trials, report: &mut Report) {
         if let Some((last, _)) = trials.loaded.last() {
             let plugin_calls = last.plugin_calls.clone();
             let (server, floor): (Vec<Run>, Vec<Run>) = trials.loaded.into_iter().unzip();
@@ -139,6 +160,7 @@ impl Series {
             let least = ratios.iter().copied().reduce(f64::min);
             let mut row = LoadedRow {
                 workload: case.workload.name,
+                program: program.name(),
                 is_echo: matches!(case.workload.kind, Kind::Echo { .. }),
                 setup: case.setup,
                 ratio_range: least.zip(ratios.iter().copied().reduce(f64::max)),
@@ -158,14 +180,15 @@ impl Series {
         if !trials.idle.is_empty() {
             let (server, floor): (Vec<_>, Vec<_>) = trials.idle.into_iter().unzip();
             let (server, floor) = (median_idle(&server), median_idle(&floor));
-            report.idle.push(IdleRow { setup: case.setup, connections: self.connections, server, floor });
+            let (program, setup, connections) = (program.name(), case.setup, self.connections);
+            report.idle.push(IdleRow { program, setup, connections, server, floor });
         }
         if !trials.storm.is_empty() {
             let (server, floor): (Vec<_>, Vec<_>) = trials.storm.into_iter().unzip();
             for pass in 0..STORM_PASSES {
                 let (server, floor) = (median_storm(&server, pass), median_storm(&floor, pass));
-                let (setup, connections) = (case.setup, self.connections);
-                report.storm.push(StormRow { setup, connections, pass: pass + 1, server, floor });
+                let (program, setup, connections) = (program.name(), case.setup, self.connections);
+                report.storm.push(StormRow { program, setup, connections, pass: pass + 1, server, floor });
             }
         }
         if let Kind::Durable { senders } = case.workload.kind {
@@ -183,12 +206,13 @@ impl Series {
             };
             let ratio =
                 median(trials.durable.iter().map(|it| it.acks_per_second / it.floor_per_second.max(1e-9)).collect());
-            report.durable.push(DurableRow { setup: case.setup, senders, ratio, figures });
+            let (program, setup) = (program.name(), case.setup);
+            report.durable.push(DurableRow { program, setup, senders, ratio, figures });
         }
         let (without, with): (Vec<_>, Vec<_>) = trials.torture.into_iter().unzip();
         for (quarantine, torments) in [(false, without), (true, with)] {
             let Some(last) = torments.last() else { continue };
-            let mut row = TortureRow::new(case.setup, quarantine, last.plugin_calls.clone());
+            let mut row = TortureRow::new(program.name(), case.setup, quarantine, last.plugin_calls.clone());
             for phase in Phase::ALL {
                 let all: Vec<Latency> = torments.iter().map(|torment| torment.latency(phase)).collect();
                 row.add(phase, median_latency(&all));
@@ -197,20 +221,6 @@ impl Series {
             report.torture.push(row);
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
-    Some((values.get(low)? + values.get(high)?) / 2.0)
-}
-
-fn median_of<T>(all: &[T], figure: impl Fn(&T) -> f64) -> f64 {
-    median(all.iter().map(figure).collect()).unwrap_or_default()
-}
-
-fn median_known<T>(all: &[T], figure: impl Fn(&T) -> Option<f64>) -> Option<f64> {
-    median(all.iter().filter_map(figure).collect())
 }
 
 fn median_figures(runs: &[Run]) -> Figures {
@@ -227,6 +237,7 @@ fn median_figures(runs: &[Run]) -> Figures {
         late_p99_ms: of(|figures| figures.late_p99_ms),
         generator_share: of(|figures| figures.generator_share),
         frame_bytes: of(|figures| figures.frame_bytes),
+        pongs_per_second: of(|figures| figures.pongs_per_second),
     }
 }
 
@@ -263,16 +274,4 @@ fn median_latency(all: &[Latency]) -> Latency {
 /// Tells whoever watches; a report on standard output stays clean.
 fn progress(what: &str) {
     let _ = writeln!(std::io::stderr().lock(), "bench: {what}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn a_median_is_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(vec![]), None);
-    }
 }

@@ -76,6 +76,11 @@ impl Swarm {
         self.connections.len()
     }
 
+    /// Pings of the server that were answered so far, on all connections.
+    pub(super) fn pongs(&self) -> u64 {
+        self.connections.iter().map(Connection::pongs).sum()
+    }
+
     /// Why connections ended, one entry for each that did.
     pub(super) fn endings(&self) -> impl Iterator<Item = &str> {
         self.connections.iter().filter_map(Connection::ending)

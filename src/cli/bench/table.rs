@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::comparison::Comparison;
 use super::measure::Figures;
 use super::report::{DurableRow, EQUAL_MS, EQUAL_RATIO, IdleRow, LoadedRow, PhaseRow, Report, StormRow, TortureRow};
 use super::scrape::PluginCalls;
@@ -26,13 +27,24 @@ pub(super) fn text(report: &Report) -> String {
     section(
         &mut out,
         "Idle connections, each in a room of 10",
-        &["shards", "connections", "resident before", "after", "bytes/connection", "floor"],
+        &["server", "shards", "connections", "resident before", "after", "bytes/connection", "floor"],
         report.idle.iter().map(idle_row),
     );
     section(
         &mut out,
         "Storm: connect, authenticate and join all, then leave all",
-        &["shards", "connections", "pass", "joined s", "CPU s", "resident", "after all left", "floor s", "floor CPU s"],
+        &[
+            "server",
+            "shards",
+            "connections",
+            "pass",
+            "joined s",
+            "CPU s",
+            "resident",
+            "after all left",
+            "floor s",
+            "floor CPU s",
+        ],
         report.storm.iter().map(storm_row),
     );
     durable(&mut out, report);
@@ -40,20 +52,26 @@ pub(super) fn text(report: &Report) -> String {
     section(
         &mut out,
         "Plugin calls",
-        &["workload", "shards", "plugin", "hook", "outcomes", "calls/message", "mean us", "median us <="],
+        &["workload", "server", "shards", "plugin", "hook", "outcomes", "calls/message", "mean us", "median us <="],
         report
             .loaded
             .iter()
-            .flat_map(|row| plugin_rows(row.workload, row.setup, &row.plugin_calls))
-            .chain(report.torture.iter().flat_map(|row| plugin_rows("torture", row.setup, &row.plugin_calls))),
+            .flat_map(|row| plugin_rows(row.workload, &row.program, row.setup, &row.plugin_calls))
+            .chain(
+                report
+                    .torture
+                    .iter()
+                    .flat_map(|row| plugin_rows("torture", &row.program, row.setup, &row.plugin_calls)),
+            ),
     );
     section(
         &mut out,
         "Message policy on, against off",
-        &["workload", "shards", "pacing", "off /CPU s", "on /CPU s", "on/off", "CPU us/message"],
+        &["workload", "server", "shards", "pacing", "off /CPU s", "on /CPU s", "on/off", "CPU us/message"],
         report.plugin_costs.iter().map(|cost| {
             vec![
                 cost.workload.to_owned(),
+                server(&cost.program),
                 shards(cost.setup),
                 pacing(cost.setup),
                 thousands(cost.per_cpu_second_off),
@@ -63,7 +81,27 @@ pub(super) fn text(report: &Report) -> String {
             ]
         }),
     );
+    section(
+        &mut out,
+        "Compared within each repetition: work by CPU second",
+        &["workload", "shards", "pacing", "with", "what", "against", "ratio", "range", "p99 ratio"],
+        report.comparisons.iter().map(comparison_row),
+    );
     out
+}
+
+fn comparison_row(row: &Comparison) -> Vec<String> {
+    vec![
+        row.workload.to_owned(),
+        shards(row.setup),
+        pacing(row.setup),
+        with(row.setup),
+        row.what.clone(),
+        row.with.clone(),
+        format!("{:.3}", row.ratio),
+        format!("{:.3}-{:.3}", row.ratio_range.0, row.ratio_range.1),
+        row.p99_ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+    ]
 }
 
 fn durable(out: &mut String, report: &Report) {
@@ -71,7 +109,9 @@ fn durable(out: &mut String, report: &Report) {
         out,
         "Durable: send to acknowledgement, each sender with one message under way",
         &[
+            "server",
             "shards",
+            "with",
             "senders",
             "acks/s",
             "p50 ms",
@@ -95,7 +135,19 @@ fn torture(out: &mut String, report: &Report) {
     section(
         out,
         "Torture: the others' messages, beside a plugin that loops",
-        &["shards", "quarantine", "phase", "deliveries", "p50 ms", "p99", "p999", "max", "p99 bound", "verdict"],
+        &[
+            "server",
+            "shards",
+            "quarantine",
+            "phase",
+            "deliveries",
+            "p50 ms",
+            "p99",
+            "p999",
+            "max",
+            "p99 bound",
+            "verdict",
+        ],
         report.torture.iter().flat_map(|row| row.phases.iter().map(|phase| phase_row(row, phase))),
     );
     if let Some(row) = report.torture.first() {
@@ -110,7 +162,7 @@ fn torture(out: &mut String, report: &Report) {
     }
 }
 
-/// Appends a table, if it has rows.
+/// Appends a table, if it has rows. A column in which they are all empty is left out.
 fn section(out: &mut String, title: &str, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
@@ -119,13 +171,15 @@ fn section(out: &mut String, title: &str, heads: &[&str], rows: impl Iterator<It
         return;
     }
     let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let cells = lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count());
+        let has_cells = lines.iter().skip(1).any(|line| line.get(column).is_some_and(|cell| !cell.is_empty()));
+        if has_cells { cells.max() } else { None }
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let widths: Vec<Option<usize>> = (0..columns).map(width).collect();
     let _ = writeln!(out, "\n{title}");
     for line in &lines {
         let mut text = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
+        for (cell, width) in line.iter().zip(&widths).filter_map(|(cell, width)| width.map(|width| (cell, width))) {
             // Words to the left, figures to the right.
             let is_figure = cell.starts_with(|first: char| first.is_ascii_digit() || first == '-');
             let _ = if is_figure { write!(text, "{cell:>width$}  ") } else { write!(text, "{cell:<width$}  ") };
@@ -134,7 +188,7 @@ fn section(out: &mut String, title: &str, heads: &[&str], rows: impl Iterator<It
     }
 }
 
-fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 17] {
+fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 19] {
     let [per_second, per_cpu] = match what {
         "deliveries" => ["deliveries/s", "per CPU s"],
         _ => ["round trips/s", "per CPU s"],
@@ -142,6 +196,7 @@ fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 17] {
     let ratio = if disturbed { "(disturbed)" } else { "ratio" };
     [
         "workload",
+        "server",
         "shards",
         "pacing",
         "with",
@@ -158,6 +213,7 @@ fn loaded(what: &'static str, disturbed: bool) -> [&'static str; 17] {
         "refused",
         "CPU",
         "late p99",
+        "pongs/s",
     ]
 }
 
@@ -165,6 +221,7 @@ fn loaded_row(row: &LoadedRow) -> Vec<String> {
     let per_cpu = |figures: &Figures| figures.per_cpu_second.map_or("?".to_owned(), thousands);
     vec![
         row.workload.to_owned(),
+        server(&row.program),
         shards(row.setup),
         pacing(row.setup),
         with(row.setup),
@@ -181,6 +238,7 @@ fn loaded_row(row: &LoadedRow) -> Vec<String> {
         row.account.refused.values().sum::<u64>().to_string(),
         row.server.cpu_share.map_or("?".to_owned(), |share| format!("{share:.2}")),
         format!("{:.2}", row.server.late_p99_ms),
+        thousands(row.server.pongs_per_second),
     ]
 }
 
@@ -197,6 +255,7 @@ fn ratio(row: &LoadedRow) -> String {
 
 fn idle_row(row: &IdleRow) -> Vec<String> {
     vec![
+        server(&row.program),
         shards(row.setup),
         row.connections.to_string(),
         thousands(row.server.before_bytes),
@@ -209,6 +268,7 @@ fn idle_row(row: &IdleRow) -> Vec<String> {
 fn storm_row(row: &StormRow) -> Vec<String> {
     let seconds = |seconds: Option<f64>| seconds.map_or("?".to_owned(), |seconds| format!("{seconds:.2}"));
     vec![
+        server(&row.program),
         shards(row.setup),
         row.connections.to_string(),
         row.pass.to_string(),
@@ -223,7 +283,7 @@ fn storm_row(row: &StormRow) -> Vec<String> {
 
 /// What the messages pass besides the core.
 fn with(setup: Setup) -> String {
-    let parts = [(setup.plugin, "policy"), (setup.acl, "acl"), (setup.durable, "disk")];
+    let parts = [(setup.plugin, "policy"), (setup.acl, "acl"), (setup.durable, "disk"), (setup.acks, "acks")];
     let parts: Vec<&str> = parts.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect();
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
@@ -231,7 +291,9 @@ fn with(setup: Setup) -> String {
 fn durable_row(row: &DurableRow) -> Vec<String> {
     let (ms, figures) = (|ms: f64| format!("{ms:.2}"), &row.figures);
     vec![
+        server(&row.program),
         shards(row.setup),
+        with(row.setup),
         row.senders.to_string(),
         thousands(figures.acks_per_second),
         ms(figures.p50_ms),
@@ -247,6 +309,7 @@ fn durable_row(row: &DurableRow) -> Vec<String> {
 fn phase_row(row: &TortureRow, phase: &PhaseRow) -> Vec<String> {
     let (ms, latency) = (|ms: f64| format!("{ms:.2}"), &phase.latency);
     vec![
+        server(&row.program),
         shards(row.setup),
         if row.quarantine { "default" } else { "never" }.to_owned(),
         match phase.phase {
@@ -265,12 +328,18 @@ fn phase_row(row: &TortureRow, phase: &PhaseRow) -> Vec<String> {
     ]
 }
 
-fn plugin_rows(workload: &str, setup: Setup, calls: &[PluginCalls]) -> impl Iterator<Item = Vec<String>> {
+fn plugin_rows(
+    workload: &str,
+    program: &Option<String>,
+    setup: Setup,
+    calls: &[PluginCalls],
+) -> impl Iterator<Item = Vec<String>> {
     calls.iter().map(move |calls| {
         let us = |us: Option<f64>| us.map_or("?".to_owned(), |us| format!("{us:.2}"));
         let outcomes: Vec<String> = calls.calls.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
         vec![
             workload.to_owned(),
+            server(program),
             shards(setup),
             calls.plugin.clone(),
             calls.hook.clone(),
@@ -280,6 +349,11 @@ fn plugin_rows(workload: &str, setup: Setup, calls: &[PluginCalls]) -> impl Iter
             us(calls.median_us_max),
         ]
     })
+}
+
+/// Which server it was, if there was a choice.
+fn server(program: &Option<String>) -> String {
+    program.clone().unwrap_or_default()
 }
 
 fn shards(setup: Setup) -> String {
@@ -319,12 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_empty_tables_are_left_out() {
+    fn columns_are_aligned_and_what_is_empty_is_left_out() {
         let mut out = String::new();
         section(&mut out, "none", &["a"], std::iter::empty());
         assert_eq!(out, "");
-        let rows = [vec!["word".to_owned(), "1".to_owned()], vec!["w".to_owned(), "100".to_owned()]];
-        section(&mut out, "some", &["a", "b"], rows.into_iter());
+        let rows = [["word", "", "1"], ["w", "", "100"]].map(|row| row.map(str::to_owned).to_vec());
+        section(&mut out, "some", &["a", "none", "b"], rows.into_iter());
         assert_eq!(out, "\nsome\n  a     b\n  word    1\n  w     100\n");
     }
 }

@@ -8,6 +8,7 @@ use super::client::{Opening, Seat};
 use super::dialect::{self, Dialect};
 use super::error::BenchError;
 use super::place::Place;
+use super::program::Program;
 use super::scrape::{PluginCalls, PluginCounters};
 use super::server::{self, Child, Looping};
 use super::workload::Setup;
@@ -40,6 +41,8 @@ pub(super) struct Target {
     secret: String,
     /// Before the names of users and rooms, so that a server that keeps them does not meet them again.
     prefix: String,
+    /// Whether the clients let the server take their pongs for acknowledgements.
+    acks: bool,
     /// The admin listener, if it is known.
     pub(super) admin: Option<SocketAddr>,
     _child: Option<Child>,
@@ -56,10 +59,15 @@ pub(super) enum Seating {
 
 impl Target {
     /// A fresh server of our own, on processors of its own if possible. Its plugin may be one that loops.
-    pub(super) fn server(setup: Setup, looping: Option<Looping<'_>>, cpus: &[usize]) -> Result<Self, BenchError> {
+    pub(super) fn server(
+        program: &Program,
+        setup: Setup,
+        looping: Option<Looping<'_>>,
+        cpus: &[usize],
+    ) -> Result<Self, BenchError> {
         let place = Place::of(cpus, setup.shards);
         place.take();
-        let server = server::start_server(setup, looping, OWN_SECRET, &place)?;
+        let server = server::start_server(program, setup, looping, OWN_SECRET, &place)?;
         Ok(Self {
             dialect: Dialect::Stentor,
             pid: Some(server.child.pid()),
@@ -68,6 +76,7 @@ impl Target {
             path: "/ws".to_owned(),
             secret: OWN_SECRET.to_owned(),
             prefix: String::new(),
+            acks: setup.acks,
             admin: Some(server.admin),
             _child: Some(server.child),
         })
@@ -86,13 +95,14 @@ impl Target {
             path: String::new(),
             secret: String::new(),
             prefix: String::new(),
+            acks: true,
             admin: None,
             _child: Some(child),
         })
     }
 
     /// A server that is running already.
-    pub(super) fn given(given: &Given) -> Result<Self, BenchError> {
+    pub(super) fn given(given: &Given, acks: bool) -> Result<Self, BenchError> {
         let problem = |what: &str| BenchError::Usage(format!("--url {}: {what}", given.url));
         let rest = given.url.strip_prefix("ws://").ok_or_else(|| problem("only ws:// is supported"))?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, "ws"));
@@ -106,6 +116,7 @@ impl Target {
             path: format!("/{path}"),
             secret: given.secret.clone(),
             prefix: format!("b{:x}-", wall_clock()),
+            acks,
             admin: given.admin,
             _child: None,
         })
@@ -158,7 +169,7 @@ impl Target {
             Dialect::Stentor => {
                 let token = self.token(&format!("{}u{index}", self.prefix))?;
                 let join = if joins { dialect::join(&self.room(seat.room)) } else { Vec::new() };
-                (self.request(&self.path, Some(&token)), join)
+                (self.request(&self.path_with_options(), Some(&token)), join)
             }
         };
         Ok(Opening { address: self.address, dialect: self.dialect, seat, request, join })
@@ -166,6 +177,13 @@ impl Target {
 
     fn request(&self, path: &str, token: Option<&str>) -> Vec<u8> {
         dialect::upgrade(&self.host, path, token)
+    }
+
+    /// The path, and behind it what goes into `auth` otherwise. What is as by default is left out: older servers need not
+    /// know it.
+    fn path_with_options(&self) -> String {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        if self.acks { self.path.clone() } else { format!("{}{separator}autoAck=false", self.path) }
     }
 
     fn token(&self, user: &str) -> Result<String, BenchError> {

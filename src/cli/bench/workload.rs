@@ -78,7 +78,7 @@ pub(super) const IDLE_ROOM_MEMBERS: usize = 10;
 pub(super) const STORM_PASSES: usize = 3;
 
 /// How the server is set up for a run. `None` leaves a key at the server's own default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Setup {
     /// `shards`.
     pub(crate) shards: Option<usize>,
@@ -90,6 +90,8 @@ pub(crate) struct Setup {
     pub(crate) acl: bool,
     /// Whether the store is on disk.
     pub(crate) durable: bool,
+    /// Whether the clients let the server take their pongs for acknowledgements (`autoAck`).
+    pub(crate) acks: bool,
 }
 
 /// One row of the report to be: a workload in a setup.
@@ -107,6 +109,7 @@ pub(super) struct Settings {
     pub(super) plugin: Vec<bool>,
     pub(super) acl: Vec<bool>,
     pub(super) durable: Vec<bool>,
+    pub(super) acks: Vec<bool>,
 }
 
 /// The cases that the choices make, each once. A setting that cannot matter to a workload is not varied for it.
@@ -157,13 +160,19 @@ fn combined(workload: Workload, settings: &Settings) -> Vec<Case> {
         Kind::Durable { .. } => &[true],
         _ => &[false],
     };
+    let acks = match workload.kind {
+        Kind::FanOut { .. } | Kind::Durable { .. } => settings.acks.as_slice(),
+        _ => &[true],
+    };
     let mut cases = Vec::new();
     for shards in &settings.shards {
         for room_flush_ms in flushes {
             for (plugin, acl) in plugins.iter().flat_map(|plugin| acls.iter().map(move |acl| (*plugin, *acl))) {
-                for durable in durables {
-                    let setup =
-                        Setup { shards: *shards, room_flush_ms: *room_flush_ms, plugin, acl, durable: *durable };
+                for (durable, acks) in
+                    durables.iter().flat_map(|durable| acks.iter().map(move |acks| (*durable, *acks)))
+                {
+                    let (shards, room_flush_ms) = (*shards, *room_flush_ms);
+                    let setup = Setup { shards, room_flush_ms, plugin, acl, durable, acks };
                     cases.push(Case { workload, setup });
                 }
             }
@@ -184,11 +193,15 @@ mod tests {
             plugin: vec![false],
             acl: vec![false],
             durable: vec![false],
+            acks: vec![true],
         };
         assert_eq!(cases(&[Choice::W2], &settings).len(), 4);
         assert_eq!(cases(&[Choice::Echo], &settings).len(), 2);
         assert_eq!(cases(&[Choice::W1, Choice::Plugin], &settings).len(), 16);
         assert_eq!(cases(&[Choice::Torture], &settings).len(), 2);
         assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 3 * 2 + 3 * 2 + 2 * 4);
+        let settings = Settings { acks: vec![false, true], ..settings };
+        assert_eq!(cases(&[Choice::W2], &settings).len(), 8);
+        assert_eq!(cases(&[Choice::Echo, Choice::Idle, Choice::Storm], &settings).len(), 3 * 2);
     }
 }
