@@ -51,13 +51,14 @@ pub(super) struct Connection {
     join: Vec<u8>,
     leftover: Vec<u8>,
     unsent: Vec<u8>,
+    begun_ns: u64,
     pongs: u64,
     ending: Option<Box<str>>,
 }
 
 impl Connection {
-    /// Begins to connect; the request goes out as soon as the kernel takes it.
-    pub(super) fn open(opening: Opening) -> Result<Self, BenchError> {
+    /// Begins to connect, now; the request goes out as soon as the kernel takes it.
+    pub(super) fn open(opening: Opening, now_ns: u64) -> Result<Self, BenchError> {
         Ok(Self {
             stream: TcpStream::connect(opening.address).map_err(failed("connect"))?,
             seat: opening.seat,
@@ -67,6 +68,7 @@ impl Connection {
             join: opening.join,
             leftover: Vec::new(),
             unsent: opening.request,
+            begun_ns: now_ns,
             pongs: 0,
             ending: None,
         })
@@ -82,6 +84,11 @@ impl Connection {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// When it began to connect.
+    pub(super) fn begun_ns(&self) -> u64 {
+        self.begun_ns
     }
 
     /// Pings of the server that were answered.

@@ -79,6 +79,7 @@ mod tests {
             account: Account::default(),
             floor_account: Account::default(),
             plugin_calls: Vec::new(),
+            store: None,
             server_runs: per_cpu_seconds.map(figures).to_vec(),
             floor_runs: Vec::new(),
         }

@@ -2,23 +2,29 @@
 //! a server could do, on the same machine in the same minute. It starts both as its own children. It must not know the
 //! server's code: it speaks the wire protocol, `/proc` and `/metrics`, as any outsider could.
 //!
-//! `workload` says what is run, `program` with which server, `series` in which order, `measure`, `crowd` and `torture` run one thing once, `swarm` and `client`
-//! hold the connections, `place` keeps them off the server's processors, `ledger` counts, `report`, `comparison` and `table` tell.
+//! `workload` says what is run, `program` with which server, `series` in which order, `measure`, `crowd`, `durable`,
+//! `reconnect`, `typing`, `presence` and `torture` run one thing once, `swarm` and `client`
+//! hold the connections, `place` keeps them off the server's processors, `ledger` counts, `trials`, `report`, `comparison` and `table`
+//! conclude and tell.
 
 mod client;
 mod comparison;
 mod crowd;
 mod dialect;
 mod durable;
+mod ephemeral;
 mod error;
 mod floor;
 mod frame;
 mod ledger;
 mod measure;
 mod median;
+mod meter;
 mod place;
+mod presence;
 mod process;
 mod program;
+mod reconnect;
 mod report;
 mod scrape;
 mod series;
@@ -28,6 +34,8 @@ mod swarm;
 mod table;
 mod target;
 mod torture;
+mod trials;
+mod typing;
 mod watch;
 mod workload;
 
@@ -69,7 +77,8 @@ pub struct BenchArgs {
     /// The store on disk, in the fan-out workloads
     #[arg(long, value_enum, default_value = "off")]
     durable: Switch,
-    /// Acknowledgements by pong (`autoAck`), in the fan-out and durable workloads; `both` also says what they cost
+    /// Acknowledgements by pong (`autoAck`), in the fan-out, durable and reconnect workloads; `both` also says what they
+    /// cost
     #[arg(long, value_enum, default_value = "on")]
     acks: Switch,
     /// Seconds that are measured, after one of warm-up
@@ -204,7 +213,12 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         admin: args.admin,
         pid: args.pid,
     });
-    let ours = [(Choice::Plugin, "plugin"), (Choice::Torture, "torture"), (Choice::Durable, "durable")];
+    let ours = [
+        (Choice::Plugin, "plugin"),
+        (Choice::Torture, "torture"),
+        (Choice::Durable, "durable"),
+        (Choice::Reconnect, "reconnect"),
+    ];
     if let Some((_, name)) = ours.iter().find(|(choice, _)| given.is_some() && args.workload.contains(choice)) {
         return Err(BenchError::Usage(format!("--workload {name}: needs a server of our own, not --url")));
     }

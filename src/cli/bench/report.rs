@@ -6,13 +6,15 @@ use serde::Serialize;
 use super::comparison::{self, Comparison};
 use super::crowd::{IdleFigures, StormFigures};
 use super::durable::DurableFigures;
+use super::ephemeral::EphemeralFigures;
 use super::error::BenchError;
 use super::ledger::Account;
 use super::measure::Figures;
-use super::scrape::PluginCalls;
+use super::reconnect::ReconnectFigures;
+use super::scrape::{PluginCalls, StoreFigures};
 use super::server::LOOPING_CALL_MS_MAX;
 use super::torture::{Latency, Phase};
-use super::workload::Setup;
+use super::workload::{Setup, Workload};
 
 /// What the floor must reach in W1 for ratios to mean anything.
 const FLOOR_PER_CPU_SECOND_MIN: f64 = 100_000.0;
@@ -34,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) idle: Vec<IdleRow>,
     pub(crate) storm: Vec<StormRow>,
     pub(crate) durable: Vec<DurableRow>,
+    pub(crate) reconnect: Vec<ReconnectRow>,
+    pub(crate) ephemeral: Vec<EphemeralRow>,
     pub(crate) torture: Vec<TortureRow>,
     pub(crate) plugin_costs: Vec<PluginCost>,
     pub(crate) comparisons: Vec<Comparison>,
@@ -56,6 +60,8 @@ pub(crate) struct LoadedRow {
     pub(crate) account: Account,
     pub(crate) floor_account: Account,
     pub(crate) plugin_calls: Vec<PluginCalls>,
+    /// What the disk did, if there was one.
+    pub(crate) store: Option<StoreFigures>,
     pub(crate) server_runs: Vec<Figures>,
     pub(crate) floor_runs: Vec<Figures>,
 }
@@ -93,6 +99,49 @@ pub(crate) struct DurableRow {
     /// Acknowledgements a second to what the disk alone does.
     pub(crate) ratio: Option<f64>,
     pub(crate) figures: DurableFigures,
+}
+
+/// The reconnect workload in one setup: medians over the repetitions, counts over all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReconnectRow {
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
+    pub(crate) setup: Setup,
+    pub(crate) devices: usize,
+    /// Messages that wait for each.
+    pub(crate) queued: usize,
+    pub(crate) figures: ReconnectFigures,
+    pub(crate) account: Account,
+}
+
+/// A storm of what is told and forgotten: medians over the repetitions, counts over all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct EphemeralRow {
+    pub(crate) workload: &'static str,
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
+    pub(crate) setup: Setup,
+    /// What the 99th percentile should be at most.
+    pub(crate) p99_bound_ms: Option<f64>,
+    /// Whether it is.
+    pub(crate) holds: Option<bool>,
+    pub(crate) figures: EphemeralFigures,
+    pub(crate) account: Account,
+}
+
+impl EphemeralRow {
+    /// A row, judged by its workload's bound.
+    pub(super) fn new(
+        workload: Workload,
+        program: Option<String>,
+        setup: Setup,
+        figures: EphemeralFigures,
+        account: Account,
+    ) -> Self {
+        let p99_bound_ms = workload.p99_bound_ms();
+        let holds = p99_bound_ms.map(|bound| figures.p99_ms <= bound);
+        Self { workload: workload.name, program, setup, p99_bound_ms, holds, figures, account }
+    }
 }
 
 /// The torture workload in one setup, with a quarantine or without: medians over the repetitions, counts over all of them.
@@ -187,7 +236,10 @@ impl Report {
             .iter()
             .flat_map(|row| [(row.workload, "server", &row.account), (row.workload, "floor", &row.floor_account)]);
         let torture = self.torture.iter().map(|row| ("torture", "server", &row.account));
-        let problems: Vec<String> = loaded.chain(torture).filter_map(problem).collect();
+        let reconnect = self.reconnect.iter().map(|row| ("reconnect", "server", &row.account));
+        let ephemeral = self.ephemeral.iter().map(|row| (row.workload, "server", &row.account));
+        let problems: Vec<String> =
+            loaded.chain(torture).chain(reconnect).chain(ephemeral).filter_map(problem).collect();
         if !problems.is_empty() {
             return Err(BenchError::Inexact(problems.join("; ")));
         }
@@ -254,6 +306,7 @@ mod tests {
             account: account.clone(),
             floor_account: account,
             plugin_calls: Vec::new(),
+            store: None,
             server_runs: Vec::new(),
             floor_runs: Vec::new(),
         }

@@ -76,7 +76,8 @@ pub(super) fn start_server(
     let directory = Directory::new().map_err(failed("make a directory"))?;
     let (listen, admin) = (free_address()?, free_address()?);
     let file = directory.0.join("stentor.toml");
-    let text = configuration(program, setup, &plugins(setup, looping)?, secret, [listen, admin], &directory.0)?;
+    let tables = store(program, setup) + &plugins(setup, looping)?;
+    let text = configuration(setup, &tables, secret, [listen, admin], &directory.0)?;
     fs::write(&file, text).map_err(failed("write the configuration"))?;
     let arguments = SERVE.map(str::to_owned).into_iter().chain([file.to_string_lossy().into_owned()]);
     let mut child = Child::start(program, "the server", arguments.collect(), directory, place)?;
@@ -207,30 +208,31 @@ fn free_address() -> Result<SocketAddr, BenchError> {
         .map_err(failed("find a port"))
 }
 
-/// The server's configuration: nothing limits the load, everything not named here is as delivered.
+/// Where the store is: a server that cannot be told keeps it in memory.
+fn store(program: &Program, setup: Setup) -> String {
+    let durability = if setup.durable { "disk" } else { "memory" };
+    if program.has_durability() { format!("[store]\ndurability = \"{durability}\"\n") } else { String::new() }
+}
+
+/// The server's configuration: nothing limits the load, everything not named here or in `tables` is as delivered.
 fn configuration(
-    program: &Program,
     setup: Setup,
-    plugins: &str,
+    tables: &str,
     secret: &str,
     [listen, admin]: [SocketAddr; 2],
     directory: &Path,
 ) -> Result<String, BenchError> {
     let shards = setup.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
     let delivery = setup.room_flush_ms.map(|ms| format!("[delivery]\nroom_flush_ms = {ms}\n")).unwrap_or_default();
-    // Where there is no such key, everything is kept in memory.
-    let durability = if setup.durable { "disk" } else { "memory" };
-    let store =
-        if program.has_durability() { format!("[store]\ndurability = \"{durability}\"\n") } else { String::new() };
     Ok(format!(
         "listen = \"{listen}\"\n{shards}data_directory = {data}\n\
          [admin]\nlisten = \"{admin}\"\n\
          [log]\nlevel = \"warn\"\n\
          [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n\
-         {delivery}{store}\
+         {delivery}\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
-         {plugins}",
+         {tables}",
         data = quote(&directory.join("data").to_string_lossy())?,
         secret = quote(secret)?,
     ))

@@ -9,7 +9,7 @@ use super::dialect::{self, Dialect};
 use super::error::BenchError;
 use super::place::Place;
 use super::program::Program;
-use super::scrape::{PluginCalls, PluginCounters};
+use super::scrape::{Commits, PluginCalls, PluginCounters};
 use super::server::{self, Child, Looping};
 use super::workload::Setup;
 use crate::config::{Algorithm, Config, Key, Secret};
@@ -20,6 +20,9 @@ use crate::relay::wall_clock;
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 /// For servers of our own: they live for seconds, on the loopback interface.
 const OWN_SECRET: &str = "a secret for a server that lives only as long as one benchmark";
+
+/// What a device is called that has a name: each user has one.
+const DEVICE: &str = "phone";
 
 /// A server that was running before we came.
 #[derive(Clone, Debug)]
@@ -46,6 +49,14 @@ pub(super) struct Target {
     /// The admin listener, if it is known.
     pub(super) admin: Option<SocketAddr>,
     _child: Option<Child>,
+}
+
+/// Who a connection says it is.
+struct Introduction {
+    user: String,
+    device: Option<&'static str>,
+    /// The room that it joins.
+    room: Option<usize>,
 }
 
 /// Which rooms the connections of a run are in.
@@ -141,6 +152,40 @@ impl Target {
         self.opening(seating, Seat { room, member: 0 }, index)
     }
 
+    /// The same as `openings`, of devices with a name, which the server remembers. Those that come back need not join.
+    pub(super) fn devices(&self, seating: Seating, joins: bool) -> Result<Vec<Opening>, BenchError> {
+        let Seating::Rooms { rooms, members } = seating else { return Ok(Vec::new()) };
+        let seats = (0..rooms).flat_map(|room| (0..members).map(move |member| Seat { room, member }));
+        let device = |(index, seat): (usize, Seat)| {
+            let room = joins.then_some(seat.room);
+            self.introduced(seat, &Introduction { user: self.user(index), device: Some(DEVICE), room })
+        };
+        seats.enumerate().map(device).collect()
+    }
+
+    /// One connection for each room, of users that are none of its other members.
+    pub(super) fn writers(&self, rooms: usize) -> Result<Vec<Opening>, BenchError> {
+        let writer = |room| {
+            let user = format!("{}w{room}", self.prefix);
+            self.introduced(Seat { room, member: 0 }, &Introduction { user, device: None, room: Some(room) })
+        };
+        (0..rooms).map(writer).collect()
+    }
+
+    /// Connections in no room, of users that are nobody else, seated as one more room.
+    pub(super) fn watchers(&self, room: usize, watchers: usize) -> Result<Vec<Opening>, BenchError> {
+        let watcher = |member| {
+            let user = format!("{}s{member}", self.prefix);
+            self.introduced(Seat { room, member }, &Introduction { user, device: None, room: None })
+        };
+        (0..watchers).map(watcher).collect()
+    }
+
+    /// The name of a user.
+    pub(super) fn user(&self, index: usize) -> String {
+        format!("{}u{index}", self.prefix)
+    }
+
     /// The name of a room.
     pub(super) fn room(&self, room: usize) -> String {
         format!("{}r{room}", self.prefix)
@@ -149,6 +194,11 @@ impl Target {
     /// The plugin metrics, if the server tells them.
     pub(super) fn plugin_counters(&self) -> Result<Option<PluginCounters>, BenchError> {
         self.admin.map(PluginCounters::read).transpose()
+    }
+
+    /// Commits to the disk so far, if the server tells them.
+    pub(super) fn commits(&self) -> Result<Option<Commits>, BenchError> {
+        Ok(self.admin.map(Commits::read).transpose()?.flatten())
     }
 
     /// What plugins did since `before`.
@@ -163,15 +213,21 @@ impl Target {
 
     fn opening(&self, seating: Seating, seat: Seat, index: usize) -> Result<Opening, BenchError> {
         let joins = matches!(seating, Seating::Rooms { .. });
-        let (request, join) = match self.dialect {
-            Dialect::Floor if joins => (self.request(&format!("/floor/{}", self.room(seat.room)), None), Vec::new()),
-            Dialect::Floor => (self.request("/echo", None), Vec::new()),
+        let request = match self.dialect {
+            Dialect::Floor if joins => self.request(&format!("/floor/{}", self.room(seat.room)), None),
+            Dialect::Floor => self.request("/echo", None),
             Dialect::Stentor => {
-                let token = self.token(&format!("{}u{index}", self.prefix))?;
-                let join = if joins { dialect::join(&self.room(seat.room)) } else { Vec::new() };
-                (self.request(&self.path_with_options(), Some(&token)), join)
+                let room = joins.then_some(seat.room);
+                return self.introduced(seat, &Introduction { user: self.user(index), device: None, room });
             }
         };
+        Ok(Opening { address: self.address, dialect: self.dialect, seat, request, join: Vec::new() })
+    }
+
+    fn introduced(&self, seat: Seat, who: &Introduction) -> Result<Opening, BenchError> {
+        let token = self.token(&who.user)?;
+        let request = self.request(&self.path_with_options(who.device), Some(&token));
+        let join = who.room.map(|room| dialect::join(&self.room(room))).unwrap_or_default();
         Ok(Opening { address: self.address, dialect: self.dialect, seat, request, join })
     }
 
@@ -181,9 +237,13 @@ impl Target {
 
     /// The path, and behind it what goes into `auth` otherwise. What is as by default is left out: older servers need not
     /// know it.
-    fn path_with_options(&self) -> String {
-        let separator = if self.path.contains('?') { '&' } else { '?' };
-        if self.acks { self.path.clone() } else { format!("{}{separator}autoAck=false", self.path) }
+    fn path_with_options(&self, device: Option<&str>) -> String {
+        let acks = (!self.acks).then(|| "autoAck=false".to_owned());
+        let options = acks.into_iter().chain(device.map(|device| format!("deviceId={device}")));
+        options.fold(self.path.clone(), |path, option| {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            format!("{path}{separator}{option}")
+        })
     }
 
     fn token(&self, user: &str) -> Result<String, BenchError> {
