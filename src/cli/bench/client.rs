@@ -278,6 +278,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let server = std::thread::spawn(move || {
             let (mut peer, _) = listener.accept().expect("the client");
+            peer.set_read_timeout(Some(OPEN_TIME_MAX)).expect("a timeout");
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];

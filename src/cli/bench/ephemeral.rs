@@ -116,6 +116,8 @@ pub(super) fn run(
             }
         })?;
     }
+    account.accepted = account.sent.saturating_sub(account.refused.values().sum());
+    (account.expected, account.delivered) = (arrivals.expected, arrivals.seen);
     account.duplicates = arrivals.duplicates;
     for why in swarm.endings() {
         *account.ended.entry(why.to_owned()).or_default() += 1;

@@ -40,7 +40,8 @@ fn ephemeral(out: &mut String, report: &Report) {
     );
     if !report.ephemeral.is_empty() {
         out.push_str(
-            "  Requests that change nothing are told to nobody. Such pushes may be dropped: unseen is how many were.\n",
+            "  Requests that change nothing are told to nobody. Such pushes may be dropped: unseen is how many were, and a\n  \
+             change of which one was is not among the latencies.\n",
         );
     }
 }
