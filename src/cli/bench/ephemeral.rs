@@ -15,7 +15,7 @@ use super::swarm::{Swarm, elapsed_ns};
 use super::target::Target;
 
 /// When nothing has come for so long after the last request, nothing will.
-const QUIET_NS: u64 = 500_000_000;
+const QUIET_NS: u64 = 2_000_000_000;
 
 /// What a storm came to.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

@@ -164,6 +164,7 @@ pub(super) fn cases(choices: &[Choice], settings: &Settings) -> Vec<Case> {
         (Choice::Storm, STORM),
         (Choice::Reconnect, RECONNECT),
         (Choice::Typing, TYPING),
+        (Choice::Presence, PRESENCE),
     ] {
         if has(choice) {
             add(workload, settings);
@@ -176,9 +177,6 @@ pub(super) fn cases(choices: &[Choice], settings: &Settings) -> Vec<Case> {
         let both = Settings { plugin: vec![false, true], ..settings.clone() };
         add(W1, &both);
         add(W3, &both);
-    }
-    if choices.contains(&Choice::Presence) {
-        add(PRESENCE, settings);
     }
     if choices.contains(&Choice::Torture) {
         add(TORTURE, settings);
@@ -235,7 +233,7 @@ mod tests {
         assert_eq!(cases(&[Choice::Echo], &settings).len(), 2);
         assert_eq!(cases(&[Choice::W1, Choice::Plugin], &settings).len(), 16);
         assert_eq!(cases(&[Choice::Torture], &settings).len(), 2);
-        assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 5 * 2 + 3 * 2 + 2 * 4);
+        assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 6 * 2 + 3 * 2 + 2 * 4);
         let settings = Settings { acks: vec![false, true], ..settings };
         assert_eq!(cases(&[Choice::W2], &settings).len(), 8);
         assert_eq!(cases(&[Choice::Echo, Choice::Idle, Choice::Storm, Choice::Typing], &settings).len(), 4 * 2);
