@@ -123,6 +123,7 @@ impl Default for Store {
             rooms_max: 1_000_000,
             dedup_seconds: 24 * 3600,
             dedup_entries_max: 1_000_000,
+            cold_after_ms: 600_000,
         }
     }
 }

@@ -291,6 +291,9 @@ pub struct Store {
     pub dedup_seconds: u64,
     /// How many `tempId`s are remembered in all; the oldest give way first.
     pub dedup_entries_max: usize,
+    /// After so long without use, with nobody live in it, a room's events are left to the disk, in milliseconds. They
+    /// are read again when somebody needs them.
+    pub cold_after_ms: u64,
 }
 
 /// What an acknowledged message survives.

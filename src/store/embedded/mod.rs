@@ -4,6 +4,7 @@
 //! clock and no `async`. With a disk behind it, it also notes what each operation changed (`undo`), for the disk to
 //! write and, if that fails, to be taken back.
 
+mod cold;
 mod dedup;
 mod listing;
 mod log;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use self::cold::ColdLog;
 use self::dedup::Dedup;
 pub use self::listing::RoomSummary;
 use self::receipts::Ack;
@@ -50,6 +52,12 @@ pub struct Partition {
     asker: Asker,
     /// Where the next sweep goes on.
     sweep_from: usize,
+    /// What the last one looked at.
+    swept: std::ops::Range<usize>,
+    /// Rooms whose events are on the disk alone.
+    cold_rooms: usize,
+    /// Those of them whose events are to be read, so that some of them can be dropped.
+    wanted: Vec<RoomId>,
     /// What was changed since somebody asked; `None` if nobody does.
     changes: Option<Vec<Change>>,
 }
@@ -86,6 +94,9 @@ impl Partition {
             ids: IdSource::default(),
             asker: Asker::default(),
             sweep_from: 0,
+            swept: 0..0,
+            cold_rooms: 0,
+            wanted: Vec::new(),
             changes: None,
         }
     }
@@ -97,6 +108,7 @@ impl Partition {
             events: self.retention.events,
             bytes: self.retention.bytes,
             dedup_entries: self.dedup.len(),
+            cold_rooms: self.cold_rooms,
         }
     }
 
