@@ -151,6 +151,7 @@ class Load:
                 for member in range(MEMBERS):
                     group.create_task(self.talk(f"room-{room}", f"user-{room}-{member}", member))
             group.create_task(self.make_mistakes())
+            group.create_task(self.look_on())
             group.create_task(self.trouble_plugins())
             group.create_task(self.crowd_a_plugin())
             group.create_task(self.reload())
@@ -171,6 +172,16 @@ class Load:
             message = {"conversationId": room, "content": f"message {count} of {user}", "tempId": f"t{count}"}
             await connection.ask("send-message", message)
             await asyncio.sleep(PAUSE)
+
+    async def look_on(self):
+        """Reads what others say, and watches who is there."""
+        connection = await self.member("onlooker", "room-0")
+        await connection.ask("subscribe-presence", {"userIds": [f"visitor-{number}" for number in range(10)]})
+        while True:
+            await connection.ask("mark-read", {"conversationId": "room-0", "upTo": 1 << 40})
+            for status in ["away", "online"]:
+                await connection.ask("presence-update", status)
+                await asyncio.sleep(0.5)
 
     async def make_mistakes(self):
         """All that is a client's fault."""
