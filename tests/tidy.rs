@@ -26,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("session", &["ids", "message", "metrics", "policy", "relay", "wire"]),
     ("relay", &["hub", "ids", "message", "metrics", "policy", "store", "wire"]),
     // These three know nothing of each other.
-    ("hub", &["ids", "wire"]),
+    ("hub", &["ids", "message", "wire"]),
     ("store", &["config", "ids", "message", "wire"]),
     ("policy", &["config", "ids", "message", "metrics", "wire"]),
     // And these know next to nothing.

@@ -138,6 +138,7 @@ fn keep_what_is_fixed(before: &Config, config: &mut Config) -> Vec<&'static str>
         "limits.members_per_room_max": limits.members_per_room_max;
         "limits.member_events_max": limits.member_events_max;
         "limits.online_users_max": limits.online_users_max;
+        "limits.presence_members_max": limits.presence_members_max;
         "limits.devices_per_user_max": limits.devices_per_user_max;
         "limits.receipt_members_max": limits.receipt_members_max;
         "limits.recover_events_max": limits.recover_events_max;

@@ -87,6 +87,8 @@ pub(super) fn relay_settings(config: &Config) -> relay::Settings {
         durability: config.store.durability.name(),
         rooms_per_connection_max: limits.rooms_per_connection_max,
         typing_stop_ms: config.timing.typing_stop_ms,
+        presence_grace_ms: config.timing.presence_grace_ms,
+        presence_subscriptions_max: limits.presence_subscriptions_max,
         recover_bytes_max: limits.outbox_bytes_max,
         receipt_coalesce: Duration::from_millis(config.timing.receipt_coalesce_ms),
     }
@@ -117,6 +119,8 @@ pub(super) fn store_limits(config: &Config, shards: u16) -> store::Limits {
         members_per_room_max: limits.members_per_room_max,
         member_events_max: if limits.member_events_max == 0 { usize::MAX } else { limits.member_events_max },
         online_users_max: limits.online_users_max,
+        presence_members_max: limits.presence_members_max,
+        last_seen_users_max: share(store.last_seen_users_max),
         devices_per_user_max: limits.devices_per_user_max,
         receipt_members_max: if limits.receipt_members_max == 0 { usize::MAX } else { limits.receipt_members_max },
         recover_events_max: limits.recover_events_max,
@@ -133,6 +137,7 @@ pub(super) fn sweep_interval(config: &Config) -> Duration {
         timing.pong_ms_max,
         timing.close_ms_max,
         timing.typing_stop_ms,
+        timing.presence_grace_ms.max(1),
         config.limits.outbox_ms_max,
     ]
     .into_iter()

@@ -123,6 +123,7 @@ impl Default for Store {
             rooms_max: 1_000_000,
             dedup_seconds: 24 * 3600,
             dedup_entries_max: 1_000_000,
+            last_seen_users_max: 1_000_000,
         }
     }
 }
@@ -147,6 +148,8 @@ impl Default for Limits {
             members_per_room_max: 100_000,
             member_events_max: 200,
             online_users_max: 1_000,
+            presence_members_max: 200,
+            presence_subscriptions_max: 1_000,
             devices_per_user_max: 10,
             receipt_members_max: 200,
             recover_events_max: 1_000,
@@ -168,6 +171,7 @@ impl Default for Timing {
             receipt_coalesce_ms: 100,
             close_ms_max: 5_000,
             typing_stop_ms: 5_000,
+            presence_grace_ms: 3_000,
             drain_ms: 5_000,
         }
     }

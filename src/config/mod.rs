@@ -291,6 +291,8 @@ pub struct Store {
     pub dedup_seconds: u64,
     /// How many `tempId`s are remembered in all; the oldest give way first.
     pub dedup_entries_max: usize,
+    /// Users of whom it is remembered when they were last there; those not seen for longest give way first.
+    pub last_seen_users_max: usize,
 }
 
 /// What an acknowledged message survives.
@@ -393,6 +395,10 @@ pub struct Limits {
     /// Users listed in one `online-users` reply.
     #[schemars(range(min = 1))]
     pub online_users_max: usize,
+    /// Members of a conversation above which they are not told of each other's presence.
+    pub presence_members_max: usize,
+    /// Users whose presence one connection may subscribe to.
+    pub presence_subscriptions_max: usize,
     /// Devices of one user that have a delivery cursor of their own in a room; the longest unused gives way.
     pub devices_per_user_max: usize,
     /// Members of a room above which receipts are not pushed.
@@ -436,6 +442,9 @@ pub struct Timing {
     /// Time after a `typing-start` after which its user no longer counts as typing.
     #[schemars(range(min = 1))]
     pub typing_stop_ms: u64,
+    /// Time for which a user whose connections have all gone still counts as there.
+    #[schemars(range(max = 600_000))]
+    pub presence_grace_ms: u64,
     /// Time over which the connections of a stopping server are told to go.
     pub drain_ms: u64,
 }

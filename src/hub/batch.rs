@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::wire::frame::text_header;
+use crate::message::Seq;
+use crate::wire::frame::{PROOF_PING, text_header};
 use crate::wire::{Encoding, Frame};
 
 /// Longest WebSocket message made of several pushes, in bytes of JSON. Clients bound what they receive, too.
@@ -41,7 +42,11 @@ pub(super) struct Batch {
     /// Connections that do not want one of the frames.
     skips: SmallVec<[u32; 4]>,
     ephemeral: bool,
+    /// The last event of the room's log that is among them.
+    logged: Option<Seq>,
     bytes: [Option<Bytes>; Encoding::COUNT],
+    /// The same with a ping behind it.
+    with_ping: [Option<Bytes>; Encoding::COUNT],
 }
 
 impl Batch {
@@ -55,7 +60,9 @@ impl Batch {
             audience: last.audience,
             skips: frames.iter().filter_map(|pending| pending.skip).collect(),
             ephemeral: frames.iter().all(|pending| pending.frame.ephemeral()),
+            logged: frames.iter().rev().find_map(|pending| pending.frame.seq()),
             bytes: [const { None }; Encoding::COUNT],
+            with_ping: [const { None }; Encoding::COUNT],
             frames,
         })
     }
@@ -77,11 +84,27 @@ impl Batch {
         self.ephemeral
     }
 
+    /// The last event of the room's log that is among the frames.
+    pub(super) fn logged(&self) -> Option<Seq> {
+        self.logged
+    }
+
     /// Whether a member that was served up to a tick gets exactly the whole batch.
     pub(super) fn is_whole_for(&self, slot: u32, index: usize, served: u64) -> bool {
         served < self.first_tick
             && index < self.common_audience as usize
             && (self.skips.is_empty() || !self.skips.contains(&slot))
+    }
+
+    /// The whole batch in an encoding, with a ping behind it.
+    pub(super) fn bytes_with_ping(&mut self, encoding: Encoding) -> &Bytes {
+        static NOTHING: Bytes = Bytes::new();
+        let index = encoding.index();
+        if self.with_ping.get(index).is_some_and(Option::is_none) {
+            let bytes = [self.bytes(encoding), PROOF_PING.as_slice()].concat();
+            self.with_ping.get_mut(index).into_iter().for_each(|slot| *slot = Some(bytes.clone().into()));
+        }
+        self.with_ping.get(index).and_then(Option::as_ref).unwrap_or(&NOTHING)
     }
 
     /// The whole batch in an encoding.

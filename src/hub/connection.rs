@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 
 use super::Stats;
 use super::backlog::Backlog;
+use super::proof::Proof;
+use crate::message::Seq;
 use crate::wire::{CloseCode, Encoding};
 
 /// A connection's place in a room.
@@ -21,6 +23,10 @@ pub(super) struct Place {
     /// In the room's list of members.
     pub(super) index: u32,
     pub(super) membership: u64,
+    /// The last event behind which a ping was written.
+    pub(super) pinged: Seq,
+    /// The last event that is known to have arrived.
+    pub(super) proven: Seq,
 }
 
 /// One connection. An idle one owns nothing beyond these fields.
@@ -33,6 +39,7 @@ pub struct Connection {
     /// Replies that wait for a room's flush, with their ticks.
     pub(super) deferred: Vec<(u64, Bytes)>,
     pub(super) rooms: SmallVec<[Place; 1]>,
+    pub(super) proof: Proof,
     /// Only while the socket is full, or held.
     pub(super) backlog: Option<Box<Backlog>>,
     /// Set once a close frame was sent, with the time at which the socket is given up.
@@ -49,6 +56,7 @@ impl Connection {
             served: 0,
             deferred: Vec::new(),
             rooms: SmallVec::new(),
+            proof: Proof::default(),
             backlog: None,
             closing: None,
             waker: None,

@@ -50,6 +50,7 @@ impl Hub {
 
     /// Writes for a while, and says what is left.
     pub fn flush_slice(&mut self, now: Instant) -> Progress {
+        self.set_clock(now);
         while let Some(Reverse((due, room))) = self.delayed.peek().copied()
             && due <= now
         {
@@ -96,7 +97,7 @@ impl Hub {
 
     /// Writes the batch to members until one needs something else than exactly the batch.
     fn write_whole_batches(&mut self, room_key: u32, budget: &mut Budget) -> Step {
-        let only_dirty_room = self.dirty_rooms == 1;
+        let (only_dirty_room, now_ms) = (self.dirty_rooms == 1, self.now_ms);
         let Some(room) = self.rooms.get_mut(room_key as usize) else { return Step::Done };
         let Some(pass) = &mut room.pass else { return Step::Done };
         let end = pass.batch.audience().min(room.members.len());
@@ -115,11 +116,27 @@ impl Hub {
             if !(alone && connection.is_plain() && pass.batch.is_whole_for(slot, index, connection.served)) {
                 return Step::Special(slot);
             }
+            let mut pings = false;
+            if let Some(logged) = pass.batch.logged() {
+                connection.proof.note_written();
+                if connection.proof.is_due(now_ms) {
+                    // The ping covers all its rooms.
+                    let [place] = connection.rooms.as_mut_slice() else { return Step::Special(slot) };
+                    pings = logged > place.pinged;
+                    place.pinged = place.pinged.max(logged);
+                }
+            }
             connection.served = pass.batch.last_tick();
             budget.spend();
             let frames = pass.batch.frames().len();
             let ephemeral = pass.batch.ephemeral();
-            let bytes = pass.batch.bytes(connection.encoding);
+            let bytes = if pings {
+                connection.proof.begin(now_ms);
+                self.stats.pings += 1;
+                pass.batch.bytes_with_ping(connection.encoding)
+            } else {
+                pass.batch.bytes(connection.encoding)
+            };
             // What the socket does not take waits in a backlog that is new, so no bound can be crossed yet.
             let _waits = connection.write(bytes, frames, ephemeral, &mut self.stats);
         }

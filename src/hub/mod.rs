@@ -14,6 +14,8 @@ mod backlog;
 mod batch;
 mod connection;
 mod flush;
+mod places;
+mod proof;
 mod room;
 mod stats;
 
@@ -31,10 +33,11 @@ use self::batch::Pending;
 pub use self::connection::Connection;
 use self::connection::Place;
 pub use self::flush::Progress;
+pub use self::proof::{Proven, Standing};
 use self::room::Room;
 pub use self::stats::{Stats, Usage};
 use crate::ids::{ConnectionKey, RoomId};
-use crate::wire::frame::close_frame;
+use crate::wire::frame::{PROOF_PING, close_frame};
 use crate::wire::{CloseCode, Encoding, Frame};
 
 /// Replies that may wait for a room's flush. More, or longer ones, are written at once.
@@ -74,6 +77,9 @@ pub struct Hub {
     dirty_rooms: usize,
     flusher: Option<Waker>,
     memberships: usize,
+    began: Instant,
+    /// Since then, as of the last look at the clock.
+    now_ms: u32,
     stats: Stats,
     /// Where each flush notes how long its oldest event waited.
     latency: Histogram,
@@ -94,6 +100,8 @@ impl Hub {
             dirty_rooms: 0,
             flusher: None,
             memberships: 0,
+            began: Instant::now(),
+            now_ms: 0,
             stats: Stats::default(),
             latency,
         }
@@ -130,94 +138,6 @@ impl Hub {
     pub fn set_encoding(&mut self, key: ConnectionKey, encoding: Encoding) {
         if let Some(connection) = self.connection(key) {
             connection.encoding = encoding;
-        }
-    }
-
-    /// Whether a connection is live in a room.
-    pub fn is_live(&self, key: ConnectionKey, room: &RoomId) -> bool {
-        self.membership(key, room).is_some()
-    }
-
-    /// By which of the room's memberships a connection is live in a room.
-    pub fn membership(&self, key: ConnectionKey, room: &RoomId) -> Option<u64> {
-        let room = *self.by_id.get(room)?;
-        let connection =
-            self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation)?;
-        connection.rooms.iter().find(|place| place.room == room).map(|place| place.membership)
-    }
-
-    /// In how many rooms a connection is live.
-    pub fn room_count(&self, key: ConnectionKey) -> usize {
-        self.connections
-            .get(key.slot as usize)
-            .filter(|connection| connection.generation == key.generation)
-            .map_or(0, |connection| connection.rooms.len())
-    }
-
-    /// The rooms in which a connection is live.
-    pub fn rooms_of(&self, key: ConnectionKey) -> Vec<RoomId> {
-        let connection =
-            self.connections.get(key.slot as usize).filter(|connection| connection.generation == key.generation);
-        connection
-            .into_iter()
-            .flat_map(|connection| connection.rooms.iter())
-            .filter_map(|place| self.rooms.get(place.room as usize).map(|room| room.id.clone()))
-            .collect()
-    }
-
-    /// Makes a connection live in a room: it gets whatever is published there from now on.
-    pub fn enter(&mut self, key: ConnectionKey, id: &RoomId, membership: u64) {
-        let room_key = match self.by_id.get(id) {
-            Some(room) => *room,
-            None => {
-                let room = u32::try_from(self.rooms.insert(Room::new(id.clone()))).unwrap_or(u32::MAX);
-                self.by_id.insert(id.clone(), room);
-                room
-            }
-        };
-        let Some(connection) =
-            self.connections.get_mut(key.slot as usize).filter(|connection| connection.generation == key.generation)
-        else {
-            self.drop_room_if_empty(room_key);
-            return;
-        };
-        if let Some(place) = connection.rooms.iter_mut().find(|place| place.room == room_key) {
-            place.membership = membership;
-        } else if let Some(room) = self.rooms.get_mut(room_key as usize) {
-            connection.rooms.push(Place { room: room_key, index: room.add(key.slot), membership });
-            self.memberships += 1;
-        }
-    }
-
-    /// Ends a connection's being live in a room. What was published before is written first.
-    pub fn leave(&mut self, key: ConnectionKey, id: &RoomId) {
-        let Some(room_key) = self.by_id.get(id).copied() else { return };
-        self.settle(key.slot);
-        let Some(connection) = self.connection(key) else { return };
-        let Some(position) = connection.rooms.iter().position(|place| place.room == room_key) else { return };
-        let place = connection.rooms.swap_remove(position);
-        self.memberships -= 1;
-        if let Some(room) = self.rooms.get_mut(room_key as usize) {
-            let moved = room.remove(place.index);
-            self.note_moved(room_key, moved);
-        }
-        self.drop_room_if_empty(room_key);
-    }
-
-    /// Corrects the place of members that were moved within a room's list.
-    fn note_moved(&mut self, room_key: u32, moved: impl IntoIterator<Item = (u32, u32)>) {
-        for (slot, index) in moved {
-            let places = self.connections.get_mut(slot as usize).map(|connection| connection.rooms.iter_mut());
-            if let Some(place) = places.into_iter().flatten().find(|place| place.room == room_key) {
-                place.index = index;
-            }
-        }
-    }
-
-    fn drop_room_if_empty(&mut self, room_key: u32) {
-        if self.rooms.get(room_key as usize).is_some_and(|room| room.is_empty() && room.is_clean()) {
-            let room = self.rooms.remove(room_key as usize);
-            self.by_id.remove(&room.id);
         }
     }
 
@@ -276,6 +196,14 @@ impl Hub {
         self.write(key.slot, &frame, 1, false);
     }
 
+    /// As [`Hub::reply`], for what may be lost if the connection is slow.
+    pub fn reply_ephemeral(&mut self, key: ConnectionKey, frame: &Bytes) {
+        self.settle(key.slot);
+        if self.connection(key).is_some() {
+            self.write(key.slot, frame, 1, true);
+        }
+    }
+
     /// Whether a pass will come to a connection: one of its rooms has something that it was not written yet.
     fn awaits_pass(&self, slot: u32) -> bool {
         let Some(connection) = self.connections.get(slot as usize).filter(|_| self.dirty_rooms > 0) else {
@@ -296,6 +224,7 @@ impl Hub {
         }
         let mut waiting: Vec<(u64, Bytes, bool)> =
             std::mem::take(&mut connection.deferred).into_iter().map(|(tick, bytes)| (tick, bytes, false)).collect();
+        let mut logged = false;
         if self.dirty_rooms > 0 {
             for place in &connection.rooms {
                 let Some(room) =
@@ -305,19 +234,28 @@ impl Hub {
                 };
                 let mine = room.unwritten().filter(|pending| pending.is_for(slot, place.index, connection.served));
                 let dialect = connection.encoding.dialect;
-                waiting.extend(
-                    mine.map(|pending| (pending.tick, pending.frame.bytes(dialect).clone(), pending.frame.ephemeral())),
-                );
+                waiting.extend(mine.map(|Pending { tick, frame, .. }| {
+                    logged |= frame.seq().is_some();
+                    (*tick, frame.bytes(dialect).clone(), frame.ephemeral())
+                }));
             }
         }
         connection.served = self.tick;
         if waiting.is_empty() || connection.closing.is_some() {
             return;
         }
+        if logged {
+            connection.proof.note_written();
+        }
+        let pings = connection.proof.is_due(self.now_ms) && proof::reach(&mut connection.rooms, &self.rooms);
+        if pings {
+            connection.proof.begin(self.now_ms);
+            self.stats.pings += 1;
+        }
         waiting.sort_unstable_by_key(|(tick, ..)| *tick);
         let ephemeral = waiting.iter().all(|(.., ephemeral)| *ephemeral);
         match waiting.as_slice() {
-            [(_, only, _)] => {
+            [(_, only, _)] if !pings => {
                 let only = only.clone();
                 self.write(slot, &only, 1, ephemeral);
             }
@@ -325,6 +263,9 @@ impl Hub {
                 let frames = several.len();
                 let mut bytes = Vec::with_capacity(several.iter().map(|(_, bytes, _)| bytes.len()).sum());
                 several.iter().for_each(|(_, frame, _)| bytes.extend_from_slice(frame));
+                if pings {
+                    bytes.extend_from_slice(&PROOF_PING);
+                }
                 self.write(slot, &bytes.into(), frames, ephemeral);
             }
         }
@@ -370,6 +311,7 @@ impl Hub {
         if let Some(backlog) = &mut connection.backlog {
             backlog.release(first);
             connection.wake();
+            self.ping(key.slot);
         }
     }
 
@@ -399,6 +341,8 @@ impl Hub {
 
     /// Closes connections for which something waits too long. To be called now and then.
     pub fn sweep(&mut self, now: Instant) {
+        self.set_clock(now);
+        self.send_due_pings();
         let over = |connection: &Connection| {
             connection.closing.is_none()
                 && connection.backlog.as_ref().is_some_and(|backlog| backlog.is_over(&self.limits, now))

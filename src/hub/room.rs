@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::batch::{Batch, Pending};
 use crate::ids::RoomId;
+use crate::message::Seq;
 
 /// A place that was given up.
 pub(super) const NOBODY: u32 = u32::MAX;
@@ -14,6 +15,8 @@ pub(super) const NOBODY: u32 = u32::MAX;
 /// A room with at least one live member here, or with one who just left.
 pub(super) struct Room {
     pub(super) id: RoomId,
+    /// The last event of the room's log that was published here.
+    pub(super) logged: Seq,
     /// Slots of connections.
     pub(super) members: Vec<u32>,
     struck_out: usize,
@@ -37,7 +40,16 @@ pub(super) struct Pass {
 
 impl Room {
     pub(super) fn new(id: RoomId) -> Self {
-        Self { id, members: Vec::new(), struck_out: 0, outbox: Vec::new(), since: None, pass: None, last_flush: None }
+        Self {
+            id,
+            logged: 0,
+            members: Vec::new(),
+            struck_out: 0,
+            outbox: Vec::new(),
+            since: None,
+            pass: None,
+            last_flush: None,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -100,6 +112,7 @@ impl Room {
     pub(super) fn push(&mut self, pending: Pending, now: Instant) -> usize {
         let audience = self.members.len();
         self.since.get_or_insert(now);
+        self.logged = pending.frame.seq().unwrap_or(self.logged);
         self.outbox.push(Pending { audience: u32::try_from(audience).unwrap_or(u32::MAX), ..pending });
         audience - self.struck_out
     }

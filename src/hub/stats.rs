@@ -15,6 +15,8 @@ pub struct Stats {
     pub bytes: u64,
     /// Flush passes over a room.
     pub passes: u64,
+    /// Pings put behind what was written.
+    pub pings: u64,
     /// Connections closed because they were slow.
     pub slow_consumers: u64,
     /// Bytes read.

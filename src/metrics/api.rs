@@ -5,12 +5,13 @@ use metrics::{Counter, Histogram, Label, Unit};
 use super::Register;
 
 /// The API's verbs, and the name for whatever is none.
-pub const API_VERBS: [&str; 15] = [
+pub const API_VERBS: [&str; 16] = [
     "publish",
     "edit",
     "delete",
     "broadcast",
     "history",
+    "presence",
     "rooms",
     "connections",
     "join",

@@ -13,6 +13,7 @@ use crate::wire::{CloseCode, ErrorCode};
 mod api;
 mod jwks;
 mod plugin;
+mod presence;
 mod process;
 mod store;
 
@@ -21,6 +22,7 @@ pub use jwks::{JWKS_RESULTS, JwksMetrics};
 pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
 };
+pub use presence::PresenceMetrics;
 pub use store::{COMMIT_RESULTS, StoreMetrics};
 
 /// Buckets of durations of single calls, in seconds: from a microsecond, which a filter takes, to seconds, which a hook
@@ -46,7 +48,7 @@ const DELAYS: [&str; 5] = [
 const RECIPIENTS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
 /// Requests by the name under which they are counted.
-pub const EVENTS: [&str; 16] = [
+pub const EVENTS: [&str; 20] = [
     "auth",
     "heartbeat",
     "join-room",
@@ -55,6 +57,10 @@ pub const EVENTS: [&str; 16] = [
     "typing-start",
     "typing-stop",
     "get-typing-users",
+    "presence-update",
+    "get-presence",
+    "subscribe-presence",
+    "unsubscribe-presence",
     "history",
     "send-message",
     "edit-message",
@@ -144,6 +150,8 @@ pub struct Metrics {
     pub api: ApiMetrics,
     /// What reaches receivers.
     pub delivery: DeliveryMetrics,
+    /// What is told of who is there.
+    pub presence: PresenceMetrics,
     /// What is kept.
     pub store: StoreMetrics,
 }
@@ -172,6 +180,10 @@ pub struct DeliveryMetrics {
     pub outbox_bytes: Gauge,
     /// Connections for which something waits.
     pub outbox_connections: Gauge,
+    /// Pings put behind what was written.
+    pub pings: Counter,
+    /// Cursors that a pong moved.
+    pub proofs: Counter,
     /// Acknowledgements that clients sent.
     pub acks: Counter,
     /// Receipts handed to connections.
@@ -254,6 +266,7 @@ impl Metrics {
             policy: PolicyMetrics::new(&new),
             api: ApiMetrics::new(&new),
             delivery: DeliveryMetrics::new(&new),
+            presence: PresenceMetrics::new(&new),
             store: StoreMetrics::new(&new),
             recorder,
         }))
@@ -300,6 +313,16 @@ impl DeliveryMetrics {
                 "stentor_outbox_bytes",
                 Unit::Bytes,
                 "Bytes that wait for connections whose sockets are full.",
+            ),
+            pings: new.counter(
+                "stentor_delivery_pings_total",
+                Unit::Count,
+                "Pings put behind what was written, to prove that it arrives.",
+            ),
+            proofs: new.counter(
+                "stentor_delivery_proofs_total",
+                Unit::Count,
+                "Delivered cursors for which a pong was proof.",
             ),
             acks: new.counter("stentor_acks_total", Unit::Count, "Acknowledgements taken: `ack` and `mark-read`."),
             receipts_pushed: new.counter(

@@ -194,7 +194,7 @@ impl Reader {
             Incoming::Text(text) => shard.text(key, &text),
             Incoming::Binary(_) => shard.binary(key),
             Incoming::Ping(payload) => shard.ping(key, payload),
-            Incoming::Pong => shard.pong(key),
+            Incoming::Pong(payload) => shard.pong(key, payload),
             Incoming::Fragment => {}
         }
         let _only_with_the_echo_route = self.echo;

@@ -33,7 +33,7 @@ pub(super) enum Incoming<'a> {
     /// A ping.
     Ping(&'a [u8]),
     /// A pong.
-    Pong,
+    Pong(&'a [u8]),
     /// A close frame, with its code.
     Close(Option<u16>),
 }
@@ -80,7 +80,7 @@ impl Decoder {
         unmask(payload, head.mask);
         let incoming = match head.opcode {
             OpCode::Ping => Incoming::Ping(payload),
-            OpCode::Pong => Incoming::Pong,
+            OpCode::Pong => Incoming::Pong(payload),
             OpCode::Close => Incoming::Close(close_code(payload)?),
             OpCode::Text if head.fin => {
                 Incoming::Text(Cow::Borrowed(std::str::from_utf8(payload).map_err(|_| CloseCode::InvalidText)?))
@@ -233,7 +233,7 @@ mod tests {
                 Incoming::Text(text) => return Ok(text.as_bytes().to_vec()),
                 Incoming::Binary(bytes) => return Ok(bytes.to_vec()),
                 Incoming::Ping(bytes) => return Ok(bytes.to_vec()),
-                Incoming::Pong => return Ok(b"pong".to_vec()),
+                Incoming::Pong(_) => return Ok(b"pong".to_vec()),
                 Incoming::Close(code) => return Ok(format!("{code:?}").into_bytes()),
             }
         }
@@ -320,7 +320,7 @@ mod tests {
         for (bytes, expected) in [
             (frame(0x01, b"a"), Incoming::Fragment),
             (frame(0x89, b"p"), Incoming::Ping(b"p")),
-            (frame(0x8a, b""), Incoming::Pong),
+            (frame(0x8a, b"+"), Incoming::Pong(b"+")),
             (frame(0x80, b"b"), Incoming::Text(Cow::Borrowed("ab"))),
             (frame(0x88, &[0x03, 0xe8]), Incoming::Close(Some(1000))),
             (frame(0x88, b""), Incoming::Close(None)),

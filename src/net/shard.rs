@@ -62,7 +62,7 @@ pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
         tokio::task::spawn_local(push_receipts(Rc::clone(&shard)));
         tokio::task::spawn_local(sweep_on_time(Rc::clone(&shard), clock, gate.metrics.shard_delay.clone()));
         until_drained(&shard, drain, drain_max, &gate.admissions).await;
-        shard.borrow_mut().relay.report();
+        shard.borrow_mut().relay.close();
     });
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::rights::{Purpose, Right, Then};
 use super::{Asked, Errand, Peer, Pending, Relay, Ticket, Waiting};
+use crate::hub;
 use crate::ids::{ConnectionId, ConnectionKey, RoomId};
 use crate::message::Timestamp;
 use crate::policy::{Action, Identity};
@@ -33,9 +34,9 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Whether it is to get what its device did not acknowledge.
+    /// Whether it is to get what its device was not delivered.
     fn wants_queue(&self) -> bool {
-        !self.renewal && self.options.attach && !self.options.auto_ack
+        !self.renewal && self.options.attach
     }
 }
 
@@ -56,11 +57,24 @@ struct Attaching {
     asked_since: bool,
     /// Whether it is to get what its device was not delivered.
     resumes: bool,
+    /// Whether it may not.
+    unreadable: bool,
     entry: Option<Box<Entry>>,
 }
 
 fn head(room: &RoomId, entry: &Entry) -> RoomHead {
     RoomHead { conversation_id: room.clone(), epoch: entry.head.epoch().cloned(), seq: entry.head.seq() }
+}
+
+/// How far a connection is in a room when it becomes live there. One that was told all it missed, or that it cannot be
+/// told, has everything up to the head once that arrives.
+pub(super) fn standing(entry: &Entry, told: bool) -> hub::Standing {
+    let (Some(head), Some(progress)) = (entry.head.seq(), entry.progress) else { return hub::Standing::UNPROVABLE };
+    if told || progress.delivered >= head {
+        hub::Standing { proven: progress.delivered.min(head), written: head }
+    } else {
+        hub::Standing::UNPROVABLE
+    }
 }
 
 fn auth_room(room: &RoomId, entry: &Entry) -> AuthRoom {
@@ -86,6 +100,7 @@ impl Relay {
                 dialect: arrival.options.encoding.dialect,
                 attach: arrival.options.attach,
                 typing_in: Vec::new(),
+                watches: None,
                 pending: None,
                 outstanding: 0,
                 counted: false,
@@ -96,6 +111,9 @@ impl Relay {
             // the list that is about to be asked for.
             self.users.entry(user.clone()).or_default().push(key);
             self.hub.set_encoding(key, arrival.options.encoding);
+            if arrival.options.auto_ack {
+                self.hub.want_proof(key);
+            }
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.attributes = Arc::clone(&arrival.identity.attributes);
             peer.token_id.clone_from(&arrival.identity.token_id);
@@ -103,7 +121,8 @@ impl Relay {
             peer.verdicts = None;
         }
         self.hub.hold(key);
-        let op = if arrival.renewal { Op::RoomsOf { user } } else { Op::Arrive { user } };
+        let status = arrival.options.status;
+        let op = if arrival.renewal { Op::RoomsOf { user } } else { Op::Arrive { user, connection: key, status } };
         self.ask(asked, Waiting::Arrive(Box::new(arrival)), op);
     }
 
@@ -179,14 +198,12 @@ impl Relay {
         let unreadable = |room: &&RoomId| queue && refused(self, Action::History, room);
         let unreadable: Vec<RoomId> = rooms.iter().filter(unreadable).cloned().collect();
         let Some(peer) = self.peers.get_mut(key) else { return };
-        for room in unreadable {
-            since.insert(room, None);
-        }
-        let recovers = queue || (live && !since.is_empty());
+        let recovers = live && !(rooms.is_empty() && since.is_empty()) && !arrival.renewal;
         let attaching = |room: &RoomId| Attaching {
             room: room.clone(),
             asked_since: live && since.contains_key(room),
             resumes: queue && !since.contains_key(room),
+            unreadable: unreadable.contains(room),
             entry: None,
         };
         let attachment = Attachment {
@@ -206,7 +223,7 @@ impl Relay {
             peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
         }
         for (index, room) in rooms.into_iter().enumerate() {
-            let resume = queue && !since.contains_key(&room);
+            let resume = queue && !since.contains_key(&room) && !unreadable.contains(&room);
             let since = if live { since.remove(&room).flatten() } else { None };
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
             let op = Op::Attach { room, user: user.clone(), device: device.clone(), since, resume, live };
@@ -222,9 +239,10 @@ impl Relay {
         let done = attachment.outstanding == 0;
         if let (Answer::Entered(entry), Some(attaching)) = (answer, attachment.rooms.get_mut(index)) {
             let (room, membership, live) = (attaching.room.clone(), entry.membership, entry.live_in.is_some());
+            let standing = standing(&entry, attaching.resumes || attaching.asked_since);
             attaching.entry = Some(entry);
             if live {
-                self.go_live(key, &room, membership);
+                self.go_live(key, &room, membership, standing);
             }
         }
         if done {
@@ -333,7 +351,7 @@ impl Relay {
 
     pub(super) fn followed(&mut self, key: ConnectionKey, room: &RoomId, answer: Answer) {
         let Answer::Entered(entry) = answer else { return };
-        if !self.go_live(key, room, entry.membership) {
+        if !self.go_live(key, room, entry.membership, standing(&entry, false)) {
             return;
         }
         let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { return };
@@ -344,9 +362,15 @@ impl Relay {
 
     /// Makes a connection live in a room in which the store has just counted it. It may have come in by another way
     /// meanwhile; then the store counted it twice, and one of the two is taken back. Returns whether it was not live.
-    pub(super) fn go_live(&mut self, key: ConnectionKey, room: &RoomId, membership: u64) -> bool {
+    pub(super) fn go_live(
+        &mut self,
+        key: ConnectionKey,
+        room: &RoomId,
+        membership: u64,
+        standing: hub::Standing,
+    ) -> bool {
         let before = self.hub.membership(key, room);
-        self.hub.enter(key, room, membership.max(before.unwrap_or(0)));
+        self.hub.enter(key, room, membership.max(before.unwrap_or(0)), standing);
         if let (Some(before), Some(user)) = (before, self.user(key).cloned()) {
             let surplus = Op::Detach { room: room.clone(), user, membership: membership.min(before) };
             self.submit(surplus, None, false);
@@ -395,8 +419,9 @@ fn recovered(
     let (mut count, mut bytes) = (0, 0);
     for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since || attaching.resumes) {
         let Some(entry) = &attaching.entry else { continue };
-        // Nothing waits in a room that keeps nothing.
-        if attaching.resumes && entry.head.log.is_none() {
+        // Nothing waits in a room that keeps nothing, or in one in which everything was delivered.
+        let has_all = || entry.progress.is_some_and(|progress| Some(progress.delivered) >= entry.head.seq());
+        if attaching.resumes && (entry.head.log.is_none() || (attaching.unreadable && has_all())) {
             continue;
         }
         let epoch = entry.head.epoch().map(|epoch| &**epoch);

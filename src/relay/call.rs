@@ -67,6 +67,7 @@ impl Relay {
             dialect: Dialect::Room,
             typing_in: Vec::new(),
             attach: AuthOptions::default().attach,
+            watches: None,
             pending: None,
             outstanding: 0,
             counted: false,

@@ -1,13 +1,14 @@
 //! The end of a connection, for the verbs: it is live nowhere any more, and what was still to come for it is undone.
 
 use super::{Errand, Relay, Ticket};
-use crate::ids::{ConnectionKey, RoomId};
+use crate::ids::{ConnectionKey, RoomId, UserId};
 use crate::store::{Answer, Op};
 
 impl Relay {
     /// Forgets a connection that ended. What it still waits for is undone when the answer comes.
     pub fn depart(&mut self, key: ConnectionKey) {
         self.end_all_typing(key);
+        self.unsubscribe_from_all(key);
         for room in self.hub.rooms_of(key) {
             self.end_live(key, &room);
         }
@@ -29,8 +30,12 @@ impl Relay {
             self.peers.keep_until_answered(key);
         }
         if counted {
-            self.submit(Op::Depart { user }, None, false);
+            self.submit(self.departure(user, key), None, false);
         }
+    }
+
+    fn departure(&self, user: UserId, connection: ConnectionKey) -> Op {
+        Op::Depart { user, connection, grace_ms: self.settings.presence_grace_ms }
     }
 
     /// Ends a connection's being live in a room, here and in the store.
@@ -57,7 +62,9 @@ impl Relay {
                 }
             }
             // The store counted a connection that is gone. (A renewal was counted before, and taken back by `depart`.)
-            (Errand::Request, Answer::Rooms(_)) if !counted => self.submit(Op::Depart { user }, None, false),
+            (Errand::Request, Answer::Rooms(_)) if !counted => {
+                self.submit(self.departure(user, ticket.key), None, false)
+            }
             (Errand::Reserve { room }, Answer::Reserved) => {
                 self.submit(Op::Unreserve { room: room.clone(), user }, None, false);
             }

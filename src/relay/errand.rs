@@ -25,6 +25,8 @@ pub(super) enum Errand {
         /// Which of them.
         index: usize,
     },
+    /// A question about how available users are.
+    Presence,
     /// A room that the user joined on another connection.
     Follow {
         /// Which room.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::attach::standing;
 use super::rights::{Right, Then};
 use super::{Asked, Relay, Waiting};
 use crate::ids::RoomId;
@@ -52,11 +53,13 @@ impl Relay {
             );
             return;
         }
-        let op = Op::Join { room: room.clone(), user, since };
-        self.ask(asked, Waiting::Join { room }, op);
+        let asked_since = since.is_some();
+        let device = self.peers.get(asked.key).and_then(|peer| peer.device.clone());
+        let op = Op::Join { room: room.clone(), user, device, since };
+        self.ask(asked, Waiting::Join { room, asked_since }, op);
     }
 
-    pub(super) fn joined(&mut self, asked: &Asked, room: &RoomId, answer: Answer) {
+    pub(super) fn joined(&mut self, asked: &Asked, (room, asked_since): (&RoomId, bool), answer: Answer) {
         let entry = match answer {
             Answer::Entered(entry) => entry,
             Answer::JoinRefused(refusal) => {
@@ -95,7 +98,8 @@ impl Relay {
         tracing::info!(conn = %peer.connection, user = %peer.user, %room, recovered = joined.recovered, "joined");
         self.reply(asked, "room-joined", &joined);
         if entry.live_in.is_some() {
-            self.go_live(asked.key, room, entry.membership);
+            let standing = standing(&entry, asked_since);
+            self.go_live(asked.key, room, entry.membership, standing);
         }
     }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::appear::PresencePush;
 use super::receipts::ReceiptPush;
 use super::rights::Purpose;
 use super::{Call, Survey, Ticket};
-use crate::ids::{ConnectionKey, RoomId, ShardId};
+use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
 use crate::policy::{Action, AuthError, Decision, Identity};
 use crate::store::{Answer, Done, MembershipChange, Op, owner_of};
 use crate::wire::Frame;
@@ -46,6 +47,24 @@ pub enum Mail {
         /// The receiver's connection that does not want it.
         except: Option<ConnectionKey>,
     },
+    /// Which of these rooms of the receiver's are so small that their members are told of each other's presence?
+    AskAudience {
+        /// For whose sake.
+        user: UserId,
+        /// Which rooms.
+        rooms: Vec<RoomId>,
+        /// Which shard asks.
+        from: ShardId,
+    },
+    /// These are.
+    Audience {
+        /// For whose sake.
+        user: UserId,
+        /// Which rooms.
+        rooms: Vec<RoomId>,
+    },
+    /// How available someone is: for those of the receiver's connections that are to know.
+    Presence(Arc<PresencePush>),
     /// A user's cursor grew: for those of the receiver's connections that are to know.
     Receipt(Arc<ReceiptPush>),
     /// The disk is done with something that the receiver's store changed.
@@ -114,9 +133,9 @@ impl Mailboxes {
         }
     }
 
-    /// Hands a call to the shard that owns a room: from there it has the shortest way.
-    pub fn call(&self, room: &RoomId, call: Call) {
-        self.send(owner_of(room.as_str(), self.count()), Mail::Call(Box::new(call)));
+    /// Hands a call to the shard that owns a room or a user: from there it has the shortest way.
+    pub fn call(&self, owner: &str, call: Call) {
+        self.send(owner_of(owner, self.count()), Mail::Call(Box::new(call)));
     }
 
     /// Every shard.

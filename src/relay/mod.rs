@@ -7,6 +7,7 @@
 //!
 //! The relay must not know sockets, handshakes or WebSocket frames: it hands finished frames to the hub.
 
+mod appear;
 mod asked;
 mod attach;
 mod call;
@@ -18,6 +19,7 @@ mod mail;
 mod messages;
 mod outcome;
 mod peer;
+mod presence;
 mod read;
 mod receipts;
 mod report;
@@ -32,6 +34,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use smallvec::SmallVec;
 
+use appear::Appearances;
 pub use asked::Asked;
 pub use attach::Arrival;
 use call::Calls;
@@ -41,6 +44,7 @@ use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
 use peer::{Peer, Peers, Pending, Waiting};
+use presence::Subscriptions;
 use receipts::Receipts;
 use report::Reported;
 pub use survey::{Survey, SurveyReply, Surveyed, Target};
@@ -68,6 +72,10 @@ pub struct Settings {
     pub rooms_per_connection_max: usize,
     /// How long a `typing-start` counts, in milliseconds.
     pub typing_stop_ms: u64,
+    /// How long a user is held to be there whose connections have gone, in milliseconds.
+    pub presence_grace_ms: u64,
+    /// Users whose presence one connection may subscribe to; 0 = no bound.
+    pub presence_subscriptions_max: usize,
     /// Bytes that one `auth` may bring back, over all rooms.
     pub recover_bytes_max: usize,
     /// Time in which a user's receipts of one kind in one room are pushed once.
@@ -97,6 +105,8 @@ pub struct Relay {
     /// Each user's connections on this shard.
     users: HashMap<UserId, SmallVec<[ConnectionKey; 1]>>,
     receipts: Receipts,
+    subscriptions: Subscriptions,
+    appearances: Appearances,
     /// What was last told to the metrics.
     reported: Reported,
 }
@@ -161,6 +171,8 @@ impl Relay {
             calls: Calls::default(),
             users: HashMap::new(),
             receipts: Receipts::default(),
+            subscriptions: Subscriptions::default(),
+            appearances: Appearances::default(),
             reported: Reported::default(),
         }
     }
@@ -190,6 +202,10 @@ impl Relay {
             Request::Send(send) => self.send(asked, send),
             Request::Edit(edit) => self.edit(asked, edit),
             Request::Delete { room, message_id } => self.delete(asked, room, message_id),
+            Request::SetPresence(availability) => self.set_presence(asked, availability),
+            Request::Presence { users } => self.ask_presence(asked, users),
+            Request::Subscribe { users } => self.subscribe(asked, users),
+            Request::Unsubscribe { users } => self.unsubscribe(&asked, &users),
             Request::Ack(ack) => self.ack(asked, ack),
             Request::Status(question) => self.message_status(asked, question),
         }
@@ -275,6 +291,9 @@ impl Relay {
                 self.wake_unless_waiting(key);
             }
             Mail::Push { room, frame, except } => self.deliver(&room, frame, except),
+            Mail::AskAudience { user, rooms, from } => self.audience_asked(user, rooms, from),
+            Mail::Audience { user, rooms } => self.audience_known(&user, rooms),
+            Mail::Presence(push) => self.push_presence(&push),
             Mail::Receipt(receipt) => self.receipt(&receipt),
             Mail::Stored(done) => self.committed(done),
             Mail::Change(change) => self.membership_changed(&change),
@@ -340,6 +359,7 @@ impl Relay {
                 let Pending { asked, waiting } = *pending;
                 self.finish(asked, waiting, answer);
             }
+            Errand::Presence => self.presence_read(key, answer),
             Errand::Attach { index } => self.attached(key, index, answer),
             Errand::Follow { room } => self.followed(key, &room, answer),
         }
@@ -350,7 +370,7 @@ impl Relay {
         match waiting {
             Waiting::Arrive(arrival) => self.arrived(asked, *arrival, answer),
             Waiting::Reserve { room, since } => self.reserved(asked, room, since, answer),
-            Waiting::Join { room } => self.joined(&asked, &room, answer),
+            Waiting::Join { room, asked_since } => self.joined(&asked, (&room, asked_since), answer),
             Waiting::Leave { room } => self.left(&asked, &room, &answer),
             Waiting::Membership(attempt) => self.membership_known(asked, *attempt, &answer),
             Waiting::Recall(stopped) => self.recalled(&asked, &stopped, answer),
@@ -363,7 +383,8 @@ impl Relay {
             Waiting::Status { room, message_id } => self.message_status_read(&asked, &room, &message_id, answer),
             Waiting::Typing { room } => self.typed(&asked, &room, &answer),
             Waiting::TypingUsers { room } => self.typing_users_read(&asked, &room, answer),
-            Waiting::Attach(_) | Waiting::Rights(_) => {}
+            Waiting::SetPresence => self.presence_set(&asked),
+            Waiting::Attach(_) | Waiting::Presence(_) | Waiting::Rights(_) => {}
         }
     }
 
@@ -405,6 +426,14 @@ impl Relay {
         for typing in self.store.typing_over(wall_clock()) {
             self.publish_typing(&typing);
         }
+        self.sweep_appearances();
+        self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
+        self.report();
+    }
+
+    /// The server stops: what was not stored yet is handed to the disk.
+    pub fn close(&mut self) {
+        self.store.note_all_unsaved();
         self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
         self.report();
     }

@@ -35,7 +35,7 @@ impl Relay {
     /// get it; and a change of membership is told after the answer, so that the asking connection knows it first. Whoever
     /// leaves is answered by the user's owner, who knows it then: there is room for one more right after the answer.
     pub(super) fn conclude(&mut self, outcome: Outcome, asker: Asker) {
-        let Outcome { answer, feed, forward, change, moved, typing } = outcome;
+        let Outcome { answer, feed, forward, change, moved, typing, appeared } = outcome;
         let Asker { ticket, no_echo, from: _ } = asker;
         // Whoever raised a cursor need not be told that it did.
         let mover = ticket.as_ref().map(|ticket| (ticket.shard, ticket.key));
@@ -57,6 +57,9 @@ impl Relay {
         }
         if let Some(op) = forward {
             self.submit(op, None, false);
+        }
+        if let Some(appeared) = appeared {
+            self.appeared(appeared);
         }
         if let Some(change) = change {
             for shard in self.mailboxes.others(self.shard) {

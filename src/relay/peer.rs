@@ -1,6 +1,6 @@
 //! What the relay knows of an authenticated connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::ids::{ConnectionId, ConnectionKey, DeviceId, MessageId, RoomId, UserId};
@@ -11,6 +11,7 @@ use crate::wire::request::Since;
 use super::Asked;
 use super::attach::{Arrival, Attachment};
 use super::messages::{Attempt, Deleting, Editing, Stopped};
+use super::presence::PresenceQuestion;
 use super::rights::{Then, Verdicts};
 
 /// An authenticated connection.
@@ -33,6 +34,9 @@ pub(super) struct Peer {
     pub(super) attach: bool,
     /// The rooms in which it types, the first begun first.
     pub(super) typing_in: Vec<RoomId>,
+    /// Whose presence it has subscribed to.
+    #[expect(clippy::box_collection, reason = "nearly no connection has one, and each connection is to be small")]
+    pub(super) watches: Option<Box<HashSet<UserId>>>,
     /// The request under way.
     pub(super) pending: Option<Box<Pending>>,
     /// Answers that are still to come.
@@ -143,7 +147,7 @@ pub(super) enum Waiting {
     /// `join-room`: whether the user may have another room.
     Reserve { room: RoomId, since: Option<Since> },
     /// `join-room`: the room.
-    Join { room: RoomId },
+    Join { room: RoomId, asked_since: bool },
     /// `leave-room`.
     Leave { room: RoomId },
     /// `send-message` and `edit-message` from a connection that is not live: whether the user is a member.
@@ -168,11 +172,15 @@ pub(super) enum Waiting {
     Typing { room: RoomId },
     /// `get-typing-users`.
     TypingUsers { room: RoomId },
+    /// `presence-update`.
+    SetPresence,
+    /// `get-presence` and `subscribe-presence`.
+    Presence(Box<PresenceQuestion>),
 }
 
 impl Waiting {
     /// Whether this is on the way to a room.
     pub(super) fn joins(&self, wanted: &RoomId) -> bool {
-        matches!(self, Self::Reserve { room, .. } | Self::Join { room } if room == wanted)
+        matches!(self, Self::Reserve { room, .. } | Self::Join { room, .. } if room == wanted)
     }
 }

@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Asked, Mail, Relay, Waiting};
+use super::{Asked, Errand, Mail, Relay, Ticket, Waiting};
 use crate::ids::{ConnectionKey, MessageId, RoomId, ShardId, UserId};
 use crate::message::{Seq, Timestamp};
 use crate::store::{Answer, CursorKind, Moved, Op};
 use crate::wire::dialect::Push;
 use crate::wire::encode::{self, Nothing};
 use crate::wire::frame::Frame;
-use crate::wire::request::{Ack, AckKind, StatusQuestion};
+use crate::wire::request::{Ack, AckKind, StatusQuestion, UpTo};
 
 /// Cursors whose receipts are held together at once. Those of others are pushed as they come.
 const PACED_MAX: usize = 65_536;
@@ -66,8 +66,19 @@ impl Relay {
             AckKind::Seen => CursorKind::Seen,
         };
         let (user, device) = (peer.user.clone(), peer.device.clone());
-        let op = Op::Ack { room: ack.room.clone(), user, device, up_to: ack.up_to, kind };
+        let op = Op::Ack { room: ack.room.clone(), user, device, up_to: ack.up_to, kind, proven: false };
         self.ask(asked, Waiting::Ack { room: ack.room }, op);
+    }
+
+    /// A connection answered a ping: what was written before it has arrived. Nobody waits for an answer.
+    pub fn prove(&mut self, key: ConnectionKey) {
+        for (room, seq) in self.hub.proven(key) {
+            let Some(peer) = self.peers.get(key) else { return };
+            let (user, device, up_to) = (peer.user.clone(), peer.device.clone(), UpTo::Seq(seq));
+            let op = Op::Ack { room, user, device, up_to, kind: CursorKind::Delivered, proven: true };
+            self.metrics.delivery.proofs.increment(1);
+            self.submit(op, Some(Ticket { shard: self.shard, key, errand: Errand::Request }), false);
+        }
     }
 
     pub(super) fn acknowledged(&mut self, asked: &Asked, room: &RoomId, answer: &Answer) {

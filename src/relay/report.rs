@@ -9,6 +9,7 @@ pub(super) struct Reported {
     store: store::Usage,
     hub: hub::Usage,
     users: usize,
+    subscriptions: usize,
 }
 
 impl Relay {
@@ -21,9 +22,15 @@ impl Relay {
         metrics.delivery.writes.increment(stats.writes);
         metrics.delivery.sent_bytes.increment(stats.bytes);
         metrics.delivery.flush_passes.increment(stats.passes);
+        metrics.delivery.pings.increment(stats.pings);
         metrics.delivery.slow_consumers.increment(stats.slow_consumers);
         metrics.received_bytes.increment(stats.received);
-        let now = Reported { store: self.store.usage(), hub: self.hub.usage(), users: self.users.len() };
+        let now = Reported {
+            store: self.store.usage(),
+            hub: self.hub.usage(),
+            users: self.users.len(),
+            subscriptions: self.subscriptions.count,
+        };
         let before = std::mem::replace(&mut self.reported, now);
         change(&metrics.store.rooms, before.store.rooms, now.store.rooms);
         change(&metrics.store.events, before.store.events, now.store.events);
@@ -33,6 +40,7 @@ impl Relay {
         change(&metrics.delivery.memberships, before.hub.memberships, now.hub.memberships);
         change(&metrics.delivery.outbox_bytes, before.hub.waiting_bytes, now.hub.waiting_bytes);
         change(&metrics.delivery.outbox_connections, before.hub.waiting_connections, now.hub.waiting_connections);
+        change(&metrics.presence.subscriptions, before.subscriptions, now.subscriptions);
         change(&metrics.users, before.users, now.users);
     }
 }

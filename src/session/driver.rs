@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
+use super::refusals::{refusal_of, token_refusal};
 use super::state::{Due, Permit, State};
 use super::{Authenticating, Opening, Session, Shard};
 use crate::ids::{ConnectionId, ConnectionKey};
@@ -15,7 +16,7 @@ use crate::policy::{AuthError, Credentials, Identity, TokenError};
 use crate::relay::{Arrival, Asked, Mail, wall_clock};
 use crate::wire::decode::{Envelope, envelopes};
 use crate::wire::dialect::Push;
-use crate::wire::frame::{PING, close_frame, pong_frame};
+use crate::wire::frame::{PING, PROOF, close_frame, pong_frame};
 use crate::wire::request::{self, Auth, Request};
 use crate::wire::{CloseCode, Dialect, ErrorCode, Refusal, encode};
 
@@ -110,9 +111,13 @@ impl Shard {
         }
     }
 
-    /// A pong arrived. That something arrived was noted already; only too many are too many.
-    pub fn pong(&mut self, key: ConnectionKey) {
-        self.permitted_control(key);
+    /// A pong arrived. That something arrived was noted already; only too many are too many, unless they were asked for.
+    pub fn pong(&mut self, key: ConnectionKey, payload: &[u8]) {
+        if payload == PROOF && self.relay.hub.is_proving(key) {
+            self.relay.prove(key);
+        } else {
+            self.permitted_control(key);
+        }
     }
 
     fn permitted_control(&mut self, key: ConnectionKey) -> bool {
@@ -352,6 +357,8 @@ impl Shard {
             }
             match session.state.due(&settings.state, now, wall) {
                 None => {}
+                // A client may answer only the latest of several pings.
+                Some(Due::Ping) if self.relay.hub.is_proving(key) => {}
                 Some(Due::Ping) => self.relay.hub.reply(key, Bytes::from_static(&PING)),
                 Some(Due::TokenExpiring { expires_at }) => self.tell_expiry(key, expires_at),
                 Some(Due::Close(code)) => self.close_with_reason(key, code),
@@ -410,38 +417,5 @@ impl Shard {
             let key = session.key;
             self.relay.hub.reply(key, encode::push(Push::GoingAway, Dialect::Room, &push));
         }
-    }
-}
-
-/// What a client is told that is not let in, and whether its connection ends.
-fn refusal_of(error: AuthError) -> (Refusal, Option<CloseCode>) {
-    match error {
-        AuthError::Token(error) => {
-            let (refusal, code) = token_refusal(error);
-            (refusal, Some(code))
-        }
-        AuthError::Denied(denial) => {
-            let refusal = Refusal {
-                reason: Some(denial.code.into()),
-                plugin: denial.plugin,
-                ..Refusal::new(ErrorCode::AuthFailed, denial.message)
-            };
-            (refusal, Some(CloseCode::AuthFailed))
-        }
-        // It may try again until its time is up.
-        AuthError::Unavailable { plugin } => (Refusal::policy_unavailable(plugin), None),
-        AuthError::Anonymous => {
-            (Refusal::new(ErrorCode::AuthFailed, "the token is not acceptable"), Some(CloseCode::AuthFailed))
-        }
-    }
-}
-
-fn token_refusal(error: TokenError) -> (Refusal, CloseCode) {
-    match error {
-        TokenError::Expired => {
-            (Refusal::new(ErrorCode::TokenExpired, "the token has expired"), CloseCode::TokenExpired)
-        }
-        // Which part of a token is wrong is nobody's business but the operator's, who has it in the log.
-        _ => (Refusal::new(ErrorCode::AuthFailed, "the token is not acceptable"), CloseCode::AuthFailed),
     }
 }

@@ -5,6 +5,7 @@
 //! know how bytes become messages (that is the net's) or what requests mean (that is the relay's).
 
 mod driver;
+mod refusals;
 mod state;
 
 use std::any::Any;

@@ -62,6 +62,13 @@ pub enum Change {
         /// Until when.
         expiry: Timestamp,
     },
+    /// When a user was last there, or that this is no longer known.
+    Seen {
+        /// Who.
+        user: UserId,
+        /// When.
+        at: Option<Timestamp>,
+    },
     /// A send is forgotten.
     Forgotten(Sent),
 }
@@ -110,6 +117,8 @@ pub struct Image {
     pub rooms: Vec<RoomImage>,
     /// Remembered sends, with the answer and until when; soonest forgotten first.
     pub sent: Vec<(Sent, Receipt, Timestamp)>,
+    /// When users were last there, soonest forgotten first.
+    pub seen: Vec<(UserId, Timestamp)>,
     /// Rooms of the users that the partition owns, in the order of joining.
     pub users: Vec<(UserId, Vec<RoomId>)>,
 }

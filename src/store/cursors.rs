@@ -11,35 +11,40 @@ use crate::message::{Seq, Timestamp};
 /// Moves of one cursor whose time is remembered. Of what was passed before them it is known that, not exactly when.
 const STEPS_MAX: usize = 16;
 
-/// Everything that is kept of one user's progress in one room.
+/// Everything that is kept of one user's progress in one room. There is one of these for each membership, so it is small
+/// until there is something to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursors {
     /// Where the user came in. What was said before was not said to the user.
     pub start: Seq,
     /// The furthest that any of the user's devices was delivered.
-    pub delivered: Cursor,
+    pub delivered: Seq,
     /// The furthest that the user has seen.
-    pub seen: Cursor,
-    /// What each device was delivered, the one used last at the end.
-    pub devices: Vec<DeviceCursor>,
+    pub seen: Seq,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    more: Option<Box<More>>,
 }
 
-/// A place in a log that only grows, and when it last grew.
+/// When cursors grew, and what each device has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The last event that it covers.
-    pub seq: Seq,
-    /// Where it went, and when; ascending.
-    pub steps: Vec<(Seq, Timestamp)>,
+struct More {
+    delivered: Steps,
+    seen: Steps,
+    /// What each named device was delivered, the one used last at the end.
+    devices: Vec<DeviceCursor>,
 }
+
+/// Where a cursor went, and when; ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Steps(Vec<(Seq, Timestamp)>);
 
 /// How far one device was delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceCursor {
-    /// Which device; `None` stands for all that do not say.
-    pub device: Option<DeviceId>,
+struct DeviceCursor {
+    device: DeviceId,
     /// The last event that it has.
-    pub delivered: Seq,
+    delivered: Seq,
 }
 
 /// Which of a user's two cursors.
@@ -96,75 +101,89 @@ pub struct MessageStatus {
     pub has_more: bool,
 }
 
-impl Cursor {
-    fn starting(seq: Seq) -> Self {
-        Self { seq, steps: Vec::new() }
+impl Steps {
+    fn note(&mut self, seq: Seq, now: Timestamp) {
+        if self.0.len() >= STEPS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((seq, now));
     }
 
-    /// Grows to a place. Returns where it was, if that was less.
-    fn raise(&mut self, seq: Seq, now: Timestamp) -> Option<Seq> {
-        if seq <= self.seq {
-            return None;
-        }
-        if self.steps.len() >= STEPS_MAX {
-            self.steps.remove(0);
-        }
-        self.steps.push((seq, now));
-        Some(std::mem::replace(&mut self.seq, seq))
-    }
-
-    /// When it came to cover an event, or at the latest by when.
-    pub fn covered_at(&self, seq: Seq) -> Option<Timestamp> {
-        self.steps.iter().find(|(step, _)| *step >= seq).map(|(_, at)| *at)
+    fn covered_at(&self, seq: Seq) -> Option<Timestamp> {
+        self.0.iter().find(|(step, _)| *step >= seq).map(|(_, at)| *at)
     }
 }
 
 impl Cursors {
     /// Those of a user who comes in now.
     pub fn starting(head: Seq) -> Self {
-        Self { start: head, delivered: Cursor::starting(head), seen: Cursor::starting(head), devices: Vec::new() }
+        Self { start: head, delivered: head, seen: head, more: None }
     }
 
-    /// What a device was delivered. One that is not known is taken to have what its user has.
+    /// When a cursor came to cover an event, or at the latest by when.
+    pub fn covered_at(&self, kind: CursorKind, seq: Seq) -> Option<Timestamp> {
+        let more = self.more.as_ref()?;
+        match kind {
+            CursorKind::Delivered => more.delivered.covered_at(seq),
+            CursorKind::Seen => more.seen.covered_at(seq),
+        }
+    }
+
+    /// What a device was delivered. One that has no name, or is not known, is taken to have what its user has.
     pub fn delivered_to(&self, device: Option<&DeviceId>) -> Seq {
-        let known = self.devices.iter().find(|known| known.device.as_ref() == device);
-        known.map_or(self.delivered.seq, |known| known.delivered)
+        let devices = self.more.iter().flat_map(|more| &more.devices);
+        let known = device.and_then(|device| devices.into_iter().find(|known| known.device == *device));
+        known.map_or(self.delivered, |known| known.delivered)
     }
 
     /// Notes that a device is used, and has everything up to a place. If there are too many, the one that was not used
-    /// for longest gives way to it.
+    /// for longest gives way to it. Devices without a name share the user's cursor.
     pub fn touch(&mut self, device: Option<&DeviceId>, seq: Seq, devices_max: usize) {
-        let known = self.devices.iter().position(|known| known.device.as_ref() == device);
+        let Some(device) = device else { return };
+        let delivered = self.delivered;
+        let devices = &mut self.more.get_or_insert_default().devices;
+        let known = devices.iter().position(|known| known.device == *device);
         let mut cursor = match known {
-            Some(index) => self.devices.remove(index),
-            None => DeviceCursor { device: device.cloned(), delivered: self.delivered.seq },
+            Some(index) => devices.remove(index),
+            None => DeviceCursor { device: device.clone(), delivered },
         };
-        if devices_max != 0 && self.devices.len() >= devices_max {
-            self.devices.remove(0);
+        if devices_max != 0 && devices.len() >= devices_max {
+            devices.remove(0);
         }
         cursor.delivered = cursor.delivered.max(seq);
-        self.devices.push(cursor);
+        // Most users have one device, or two.
+        devices.reserve_exact(1);
+        devices.push(cursor);
     }
 
     /// A device was delivered everything up to a place. Returns where the user's cursor was, if it grew.
     pub fn deliver(&mut self, device: Option<&DeviceId>, seq: Seq, now: Timestamp, devices_max: usize) -> Option<Seq> {
         self.touch(device, seq, devices_max);
-        self.delivered.raise(seq, now)
+        if seq <= self.delivered {
+            return None;
+        }
+        self.more.get_or_insert_default().delivered.note(seq, now);
+        Some(std::mem::replace(&mut self.delivered, seq))
     }
 
     /// The user has seen everything up to a place. Returns where the cursor was, if it grew.
     pub fn see(&mut self, seq: Seq, now: Timestamp) -> Option<Seq> {
-        self.seen.raise(seq, now)
+        if seq <= self.seen {
+            return None;
+        }
+        self.more.get_or_insert_default().seen.note(seq, now);
+        Some(std::mem::replace(&mut self.seen, seq))
     }
 
     /// The user wrote an event. Whoever had everything before it has it too: it is the user's own.
     pub fn wrote(&mut self, device: Option<&DeviceId>, seq: Seq) {
         for cursor in [&mut self.delivered, &mut self.seen] {
-            if cursor.seq + 1 == seq {
-                cursor.seq = seq;
+            if *cursor + 1 == seq {
+                *cursor = seq;
             }
         }
-        let known = self.devices.iter_mut().find(|known| known.device.as_ref() == device);
+        let devices = self.more.iter_mut().flat_map(|more| &mut more.devices);
+        let known = device.and_then(|device| devices.into_iter().find(|known| known.device == *device));
         if let Some(known) = known.filter(|known| known.delivered + 1 == seq) {
             known.delivered = seq;
         }

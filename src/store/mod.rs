@@ -19,15 +19,16 @@ use std::sync::Arc;
 
 pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
-pub use cursors::{Cursor, CursorKind, Cursors, DeviceCursor, MessageStatus, Moved, Progress};
+pub use cursors::{CursorKind, Cursors, MessageStatus, Moved, Progress};
 pub use disk::{Batch, Disk, Done, Journal, News, StoreError, commit_floor};
 pub use embedded::{Partition, RoomSummary};
 pub use op::{MembershipChange, Op};
-pub use outcome::{Feed, JoinRefusal, Outcome, Typing, TypingSource};
+pub use outcome::{Appeared, Feed, JoinRefusal, Outcome, Source, Typing};
 pub use owner::owner_of;
 
 use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};
+use crate::wire::presence::Presence;
 use serde_json::value::RawValue;
 
 /// Bounds of what is kept and read, from the configuration. 0 = none, except for `events_max` of a class.
@@ -53,6 +54,10 @@ pub struct Limits {
     pub online_users_max: usize,
     /// Devices of one user that have a cursor of their own in a room.
     pub devices_per_user_max: usize,
+    /// Members above which nobody is told how available another member is.
+    pub presence_members_max: usize,
+    /// Users of whom one partition knows when they were last there.
+    pub last_seen_users_max: usize,
     /// Members above which nobody is told of receipts.
     pub receipt_members_max: usize,
     /// Events in one recovery.
@@ -149,7 +154,9 @@ pub enum Answer {
     JoinRefused(JoinRefusal),
     /// To `Leave`.
     Left,
-    /// To `IsMember`: yes. To `StartTyping` and `StopTyping`: done.
+    /// To `PresenceOf`.
+    Presence(Vec<Presence>),
+    /// To `IsMember`: yes. To `StartTyping`, `StopTyping` and `SetPresence`: done.
     Member,
     /// To `Append` and `Recall`.
     Appended(Receipt),

@@ -2,6 +2,7 @@
 
 use super::{CursorKind, Draft, Revision};
 use crate::ids::{ConnectionKey, DeviceId, MessageId, RoomId, UserId};
+use crate::wire::presence::{Availability, Status};
 use crate::wire::request::{Page, Since, UpTo};
 
 /// What can be asked of the store.
@@ -20,6 +21,8 @@ pub enum Op {
         room: RoomId,
         /// Who.
         user: UserId,
+        /// The connection's device.
+        device: Option<DeviceId>,
         /// What the connection has seen.
         since: Option<Since>,
     },
@@ -136,6 +139,8 @@ pub enum Op {
         up_to: UpTo,
         /// `Seen` implies delivered.
         kind: CursorKind,
+        /// Whether the server saw for itself that it arrived. Then it is not answered, and may be stored later.
+        proven: bool,
     },
     /// Asks what became of a message.
     Status {
@@ -184,11 +189,33 @@ pub enum Op {
     Arrive {
         /// Who.
         user: UserId,
+        /// The asking shard's connection.
+        connection: ConnectionKey,
+        /// How available the user is by it.
+        status: Status,
     },
     /// Counts one connection less. Not answered. Owned by the user.
     Depart {
         /// Who.
         user: UserId,
+        /// The asking shard's connection.
+        connection: ConnectionKey,
+        /// How long the user is held to be as available as before, in milliseconds.
+        grace_ms: u64,
+    },
+    /// Says how available a user is by a connection of the asking shard. Owned by the user.
+    SetPresence {
+        /// Who.
+        user: UserId,
+        /// Which connection.
+        connection: ConnectionKey,
+        /// How available.
+        availability: Availability,
+    },
+    /// Asks how available users are who have the same owner. Owned by them.
+    PresenceOf {
+        /// Who.
+        users: Vec<UserId>,
     },
     /// From a room's owner to a user's: a membership began or ended. Causes a [`MembershipChange`]; brings whoever left
     /// the answer to its `Leave`.
@@ -218,9 +245,12 @@ impl Op {
     /// The name by whose hash the operation's owner is found.
     pub fn owner(&self) -> &str {
         match self {
-            Self::Reserve { user, .. } | Self::RoomsOf { user } | Self::Arrive { user } | Self::Depart { user } => {
-                user.as_str()
-            }
+            Self::Reserve { user, .. }
+            | Self::RoomsOf { user }
+            | Self::Arrive { user, .. }
+            | Self::Depart { user, .. }
+            | Self::SetPresence { user, .. } => user.as_str(),
+            Self::PresenceOf { users } => users.first().map_or("", UserId::as_str),
             Self::Index(change) => change.user.as_str(),
             Self::OfServer(op) => op.owner(),
             Self::Join { room, .. }
@@ -262,6 +292,8 @@ impl Op {
             | Self::RoomsOf { .. }
             | Self::Arrive { .. }
             | Self::Depart { .. }
+            | Self::SetPresence { .. }
+            | Self::PresenceOf { .. }
             | Self::Index(_)
             | Self::StartTyping { .. }
             | Self::StopTyping { .. }

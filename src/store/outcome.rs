@@ -28,8 +28,17 @@ pub struct Feed {
     pub shards: u64,
 }
 
-/// The connection through which someone types, and its shard.
-pub type TypingSource = (ShardId, ConnectionKey);
+/// A connection through which someone does something, and its shard.
+pub type Source = (ShardId, ConnectionKey);
+
+/// Someone is as available as not before.
+#[derive(Debug)]
+pub struct Appeared {
+    /// Who.
+    pub user: UserId,
+    /// The user's rooms.
+    pub rooms: Vec<RoomId>,
+}
 
 /// Someone began or ceased to type: for everyone who is live in the room, but for the connection that it is about.
 #[derive(Debug)]
@@ -41,7 +50,7 @@ pub struct Typing {
     /// Whether it began.
     pub is_typing: bool,
     /// Which connection it is about.
-    pub source: TypingSource,
+    pub source: Source,
     /// Which shards have live connections there: bit n for shard n.
     pub shards: u64,
 }
@@ -61,12 +70,16 @@ pub struct Outcome {
     pub moved: Vec<Moved>,
     /// For everyone who is live in the room; it may be lost.
     pub typing: Option<Typing>,
+    /// For everyone who watches the user or shares a room with the user; it may be lost.
+    pub appeared: Option<Appeared>,
 }
 
 impl Outcome {
     /// Whether it led to nothing that anybody is told.
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self { answer: None, feed: None, forward: None, change: None, moved, typing: None } if moved.is_empty())
+        let Self { answer, feed, forward, change, moved, typing, appeared } = self;
+        let events = feed.is_none() && typing.is_none() && appeared.is_none() && moved.is_empty();
+        events && answer.is_none() && forward.is_none() && change.is_none()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Only names differ between dialects, never data. All inbound names work in either (see `request`).
 
+use super::presence::Status;
+
 /// Which names a connection wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
@@ -48,6 +50,8 @@ pub enum Push {
     Typing,
     /// A user no longer types.
     TypingStop,
+    /// How available a user is.
+    Presence(Status),
     /// The user joined a room on another device.
     RoomJoined,
     /// The user left a room on another device, or was removed.
@@ -79,6 +83,10 @@ impl Push {
             (Self::Typing | Self::TypingStop, Dialect::Conversation) => "user-typing",
             (Self::Typing, Dialect::Room) => "typing",
             (Self::TypingStop, Dialect::Room) => "typing-stop",
+            (Self::Presence(_), Dialect::Room) => "presence",
+            (Self::Presence(Status::Online), Dialect::Conversation) => "user-online",
+            (Self::Presence(Status::Offline), Dialect::Conversation) => "user-offline",
+            (Self::Presence(_), Dialect::Conversation) => "presence-status",
             (Self::RoomJoined, _) => "room-joined",
             (Self::RoomLeft, _) => "room-left",
             (Self::ReceiptDelivered, Dialect::Conversation) => "message-delivered",

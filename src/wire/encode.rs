@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::dialect::{Dialect, Push};
 use super::error::Refusal;
 use super::frame::{Frame, text_frame};
+use super::presence::Presence;
 use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
 
@@ -351,7 +352,7 @@ fn event_data(origin: Origin<'_>, event: &Event, queued: bool) -> (Push, Vec<u8>
 /// An event as the push that all live members get. One of a room without a log may be dropped for a slow connection.
 pub fn event(origin: Origin<'_>, event: &Event) -> Frame {
     let (push, data) = event_data(origin, event, false);
-    Frame::new(push, &data, event.seq.is_none())
+    Frame::new(push, &data, event.seq.is_none()).logged(event.seq)
 }
 
 /// Whether someone types, as the push to everyone who is live. A slow connection may lose it.
@@ -365,6 +366,11 @@ pub fn typing(room: &RoomId, user: &UserId, is_typing: bool) -> Frame {
     }
     let push = if is_typing { Push::Typing } else { Push::TypingStop };
     Frame::new(push, &json(&Typing { conversation_id: room, user_id: user, is_typing }), true)
+}
+
+/// How available a user is, as the push to whoever is to know. A slow connection may lose it.
+pub fn presence(presence: &Presence) -> Frame {
+    Frame::new(Push::Presence(presence.status), &json(presence), true)
 }
 
 /// An event as the push to a connection that was away when it happened.

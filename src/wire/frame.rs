@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use super::dialect::{Dialect, Push};
+use crate::message::Seq;
 
 /// First byte of an unfragmented text frame.
 const TEXT: u8 = 0x81;
@@ -45,8 +46,14 @@ pub fn message_frame(first: u8, payload: &[u8]) -> Bytes {
     buffer.into()
 }
 
-/// An empty ping.
+/// An empty ping: is anybody there?
 pub const PING: [u8; 2] = [0x89, 0];
+
+/// What the ping behind what is written carries, so that its pong is told from others.
+pub const PROOF: &[u8] = b"+";
+
+/// The ping behind what is written.
+pub const PROOF_PING: [u8; 3] = [0x89, 1, b'+'];
 
 /// A pong with the ping's payload, of which a control frame holds at most 125 bytes.
 pub fn pong_frame(payload: &[u8]) -> Bytes {
@@ -68,6 +75,8 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> Bytes {
 pub struct Frame {
     push: Push,
     ephemeral: bool,
+    /// Its place in its room's log.
+    seq: Option<Seq>,
     /// Header and JSON under the room dialect's name.
     room: Bytes,
     /// Where the JSON starts in `room`.
@@ -95,7 +104,18 @@ impl Frame {
     /// Encodes a push whose data are already JSON. An ephemeral one may be dropped for a slow connection.
     pub fn new(push: Push, data: &[u8], ephemeral: bool) -> Self {
         let (room, json_start) = envelope(push.name(Dialect::Room), data);
-        Self { push, ephemeral, room, json_start, conversation: OnceLock::new() }
+        Self { push, ephemeral, seq: None, room, json_start, conversation: OnceLock::new() }
+    }
+
+    /// The same, for an event that has a place in its room's log.
+    #[must_use]
+    pub fn logged(self, seq: Option<Seq>) -> Self {
+        Self { seq, ..self }
+    }
+
+    /// Its place in its room's log.
+    pub fn seq(&self) -> Option<Seq> {
+        self.seq
     }
 
     /// Whether it may be dropped for a slow connection.

@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod encode;
 pub mod error;
 pub mod frame;
+pub mod presence;
 pub mod request;
 
 pub use dialect::{Dialect, Encoding};

@@ -12,8 +12,9 @@ pub use super::ack::{Ack, AckKind, StatusQuestion, UpTo};
 use super::ack::{ack, status};
 use super::dialect::{Dialect, Encoding};
 use super::error::{ErrorCode, Refusal};
+use super::presence::{self, Availability, Status};
 use super::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
-use crate::ids::{self, DeviceId, IdError, MessageId, RoomId};
+use crate::ids::{self, DeviceId, IdError, MessageId, RoomId, UserId};
 use crate::message::Seq;
 
 /// Longest part of a parser's message that is passed on to the client, in bytes.
@@ -76,6 +77,23 @@ pub enum Request<'a> {
         /// Which message.
         message_id: MessageId,
     },
+    /// `presence-update`
+    SetPresence(Availability),
+    /// `get-presence`
+    Presence {
+        /// Whose.
+        users: Vec<UserId>,
+    },
+    /// `subscribe-presence`
+    Subscribe {
+        /// To whose.
+        users: Vec<UserId>,
+    },
+    /// `unsubscribe-presence`
+    Unsubscribe {
+        /// From whose.
+        users: Vec<UserId>,
+    },
     /// `ack` and `mark-read`
     Ack(Ack),
     /// `get-message-status`
@@ -102,14 +120,15 @@ pub struct AuthOptions {
     pub encoding: Encoding,
     /// Whether it wants to be live in all the user's rooms at once.
     pub attach: bool,
-    /// Whether it leaves it to others to know what has arrived. Otherwise it acknowledges by itself, and gets what it
-    /// did not.
+    /// Whether it leaves it to the server to find out what has arrived. Otherwise it acknowledges by itself.
     pub auto_ack: bool,
+    /// How available its user is by it.
+    pub status: Status,
 }
 
 impl Default for AuthOptions {
     fn default() -> Self {
-        Self { device: None, encoding: Encoding::default(), attach: true, auto_ack: true }
+        Self { device: None, encoding: Encoding::default(), attach: true, auto_ack: true, status: Status::default() }
     }
 }
 
@@ -189,6 +208,12 @@ pub fn parse<'a>(event: &str, data: Option<&'a RawValue>) -> Result<Request<'a>,
         "typing-start" => Ok(Request::StartTyping { room: room_only(data)? }),
         "typing-stop" => Ok(Request::StopTyping { room: room_only(data)? }),
         "get-typing-users" => Ok(Request::TypingUsers { room: room_only(data)? }),
+        "presence-update" => presence::update(data),
+        "user-online" => Ok(Request::SetPresence(Status::Online.into())),
+        "user-offline" => Ok(Request::SetPresence(Status::Offline.into())),
+        "get-presence" => Ok(Request::Presence { users: presence::users(data)? }),
+        "subscribe-presence" => Ok(Request::Subscribe { users: presence::users(data)? }),
+        "unsubscribe-presence" => Ok(Request::Unsubscribe { users: presence::users(data)? }),
         "history" => history(data),
         "send-message" => send(data),
         "edit-message" => edit(data),
@@ -211,6 +236,10 @@ pub fn known_event(event: &str) -> &'static str {
         "typing-start" => "typing-start",
         "typing-stop" => "typing-stop",
         "get-typing-users" => "get-typing-users",
+        "presence-update" | "user-online" | "user-offline" => "presence-update",
+        "get-presence" => "get-presence",
+        "subscribe-presence" => "subscribe-presence",
+        "unsubscribe-presence" => "unsubscribe-presence",
         "history" => "history",
         "send-message" => "send-message",
         "edit-message" => "edit-message",
@@ -243,7 +272,7 @@ fn parser_message(error: &serde_json::Error) -> String {
 }
 
 /// Data that are one bare string, where the protocol allows that.
-fn bare<'a>(data: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
+pub(super) fn bare<'a>(data: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     let raw = data.map(RawValue::get).filter(|raw| raw.starts_with('"'))?;
@@ -297,8 +326,7 @@ struct RawAuth<'a> {
     device_id: Option<Cow<'a, str>>,
     dialect: Option<RawDialect>,
     batch: Option<bool>,
-    #[serde(rename = "presence")]
-    _presence: Option<Presence>,
+    presence: Option<Status>,
     auto_ack: Option<bool>,
     attach: Option<bool>,
     since: Option<BTreeMap<String, RawSince>>,
@@ -309,17 +337,6 @@ struct RawAuth<'a> {
 enum RawDialect {
     Room,
     Conversation,
-}
-
-/// The states a client may begin with. They are checked here and mean nothing yet: presence is not part of this version.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Presence {
-    Online,
-    Away,
-    Busy,
-    Dnd,
-    Offline,
 }
 
 fn auth<'a>(data: Option<&'a RawValue>) -> Result<Auth<'a>, Refusal> {
@@ -342,6 +359,7 @@ fn auth<'a>(data: Option<&'a RawValue>) -> Result<Auth<'a>, Refusal> {
         },
         attach: raw.attach.unwrap_or(true),
         auto_ack: raw.auto_ack.unwrap_or(true),
+        status: raw.presence.unwrap_or_default(),
     };
     Ok(Auth { token: raw.token, options, since })
 }

@@ -60,7 +60,7 @@ fn nobody_is_let_in_without_a_good_key() {
 fn only_verbs_are_answered_and_only_to_post() {
     let server = TestServer::start(with_api());
     let address = server.admin_address();
-    for verb in ["nothing", "", "Publish", "publish/", "openapi", "unknown", "presence"] {
+    for verb in ["nothing", "", "Publish", "publish/", "openapi", "unknown", "call"] {
         assert_eq!(error(&server.api_response(verb, &publish())), (404, "UNKNOWN_EVENT".to_owned()), "{verb:?}");
     }
     for method in ["GET", "PUT", "DELETE", "OPTIONS"] {

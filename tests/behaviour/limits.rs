@@ -36,6 +36,8 @@ crossings! {
     members_per_room_max,
     member_events_max,
     online_users_max,
+    presence_members_max,
+    presence_subscriptions_max,
     devices_per_user_max,
     receipt_members_max,
     recover_events_max,
@@ -471,6 +473,31 @@ mod crossing {
         client.success["rooms"][0]["delivered"].as_u64().unwrap()
     }
 
+    pub(super) fn presence_members_max() {
+        let server = server(|limits| limits.presence_members_max = 2).explicit();
+        let (mut ann, mut bob) = (server.member("ann", "lobby"), server.member("bob", "lobby"));
+        let mut away = |status: &str| bob.ok("presence-update", json!(status));
+        away("away");
+        assert_eq!(ann.push_after_others("presence")["status"], "away");
+        let _cid = server.member("cid", "lobby");
+        away("busy");
+        let statuses = ann.reply_named("presence-status", "get-presence", json!({"userIds": ["bob"]}));
+        assert_eq!(statuses["users"][0]["status"], "busy");
+        while ann.has_mail() {
+            assert_ne!(ann.next()["event"], "presence");
+        }
+    }
+
+    pub(super) fn presence_subscriptions_max() {
+        let server = server(|limits| limits.presence_subscriptions_max = 3);
+        let mut ann = server.user("ann");
+        ann.reply_named("presence-status", "subscribe-presence", json!({"userIds": ["a", "b", "a"]}));
+        ann.reply_named("presence-status", "subscribe-presence", json!({"userIds": ["b", "c"]}));
+        ann.refused("LIMIT_EXCEEDED", "subscribe-presence", json!({"userIds": ["d"]}));
+        ann.ok("unsubscribe-presence", json!({"userIds": ["a", "nobody"]}));
+        ann.reply_named("presence-status", "subscribe-presence", json!({"userIds": ["d"]}));
+    }
+
     pub(super) fn devices_per_user_max() {
         let server = server(|limits| limits.devices_per_user_max = 2);
         let mut ann = server.member("ann", "lobby");
@@ -491,7 +518,7 @@ mod crossing {
     }
 
     pub(super) fn receipt_members_max() {
-        let server = server(|limits| limits.receipt_members_max = 2);
+        let server = server(|limits| limits.receipt_members_max = 2).explicit();
         let (mut ann, mut bob) = (server.member("ann", "lobby"), server.member("bob", "lobby"));
         let read = |client: &mut Client, message: &Value| {
             client.ok("mark-read", json!({"conversationId": "lobby", "upTo": message["seq"]}));

@@ -34,6 +34,7 @@ mod messages;
 mod metrics;
 mod offline;
 mod plugins;
+mod presence;
 mod receipts;
 mod recovery;
 mod room_acl;

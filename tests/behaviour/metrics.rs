@@ -21,7 +21,7 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 46] = [
+const COUNTS: [&str; 51] = [
     "stentor_store_failing",
     "stentor_store_changes_total",
     "stentor_store_commits_total",
@@ -37,6 +37,8 @@ const COUNTS: [&str; 46] = [
     "stentor_connections_opened_total",
     "stentor_deliveries_dropped_total",
     "stentor_deliveries_total",
+    "stentor_delivery_pings_total",
+    "stentor_delivery_proofs_total",
     "stentor_draining",
     "stentor_errors_total",
     "stentor_fanout_recipients",
@@ -55,6 +57,9 @@ const COUNTS: [&str; 46] = [
     "stentor_plugin_quarantined",
     "stentor_plugin_quarantines_total",
     "stentor_plugin_traps_total",
+    "stentor_presence_changes_total",
+    "stentor_presence_pushed_total",
+    "stentor_presence_subscriptions",
     "stentor_queue_flushes_total",
     "stentor_queued_deliveries_total",
     "stentor_receipts_pushed_total",

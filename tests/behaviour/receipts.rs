@@ -9,7 +9,7 @@ fn server(shards: usize) -> TestServer {
     let mut config = config();
     config.shards = shards;
     config.timing.receipt_coalesce_ms = 0;
-    TestServer::start(config)
+    TestServer::start(config).explicit()
 }
 
 fn ack(client: &mut Client, up_to: u64) {
@@ -233,7 +233,7 @@ fn many_receipts_become_few_and_the_last_is_among_them() {
     let mut config = config();
     config.limits.requests_per_second_max = 0;
     config.timing.receipt_coalesce_ms = 50;
-    let server = TestServer::start(config);
+    let server = TestServer::start(config).explicit();
     let (mut ann, mut bob) = (member(&server, "ann"), member(&server, "bob"));
     let messages: Vec<Value> = (0..50).map(|number| ann.say("lobby", number)).collect();
     for message in &messages {
@@ -252,7 +252,7 @@ fn many_receipts_become_few_and_the_last_is_among_them() {
 fn within_the_time_there_is_one() {
     let mut config = config();
     config.timing.receipt_coalesce_ms = 60_000;
-    let server = TestServer::start(config);
+    let server = TestServer::start(config).explicit();
     let (mut ann, mut bob) = (member(&server, "ann"), member(&server, "bob"));
     for _ in 0..5 {
         let message = ann.say("lobby", "hello");

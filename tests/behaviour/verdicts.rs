@@ -75,8 +75,8 @@ fn an_answer_is_asked_for_once() {
     again.say("lobby", "hello");
     assert_eq!(
         yeses(&server),
-        3.0 + 2.0 + 4.0,
-        "the second connection is asked about the two rooms, the join, the send"
+        3.0 + 2.0 + 6.0,
+        "the second connection is asked about the two rooms and what was said there, the join, the send"
     );
 }
 

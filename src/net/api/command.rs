@@ -63,6 +63,12 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) enum Command {
     Act(Act),
+    /// One of the protocol's requests that is about no room.
+    Ask {
+        event: &'static str,
+        user: UserId,
+        data: Box<RawValue>,
+    },
     /// The same in several conversations.
     Broadcast(Vec<Act>),
     /// Something on every shard, whose answers are added up.
@@ -93,6 +99,7 @@ pub(super) fn parse(verb: &str, body: &RawValue, caller: &str, bounds: Bounds) -
         "join" => act("join-room", body, None, bounds),
         "leave" => act("leave-room", body, None, bounds),
         "history" => act("history", body, Some(caller), bounds),
+        "presence" => Ok(Command::Ask { event: "get-presence", user: user_id(caller)?, data: body.to_owned() }),
         "broadcast" => broadcast(body, bounds),
         "disconnect" => disconnect(body),
         "revoke" => revoke(body),

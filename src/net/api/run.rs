@@ -40,6 +40,11 @@ pub(super) async fn run(mailboxes: &Mailboxes, revocations: &Revocations, comman
             everywhere(mailboxes, &disconnect).await
         }
         Command::Act(act) => answer(send(mailboxes, act)).await,
+        Command::Ask { event, user, data } => {
+            let (reply, receiver) = oneshot::channel();
+            mailboxes.call(user.clone().as_str(), Call { user, event, data, reply });
+            answer(receiver).await
+        }
         Command::Broadcast(acts) => broadcast(mailboxes, acts).await,
         Command::Everywhere(asked) => everywhere(mailboxes, &asked).await,
         Command::ConnectionsOf(user) => {
@@ -64,7 +69,7 @@ pub(super) async fn run(mailboxes: &Mailboxes, revocations: &Revocations, comman
 fn send(mailboxes: &Mailboxes, act: Act) -> oneshot::Receiver<CallReply> {
     let (reply, answer) = oneshot::channel();
     let Act { event, user, room, data } = act;
-    mailboxes.call(&room, Call { user, event, data, reply });
+    mailboxes.call(room.as_str(), Call { user, event, data, reply });
     answer
 }
 

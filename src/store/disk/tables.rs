@@ -17,13 +17,14 @@ use crate::message::{Event, Seq, Timestamp};
 use crate::store::{Change, Image, Member, Receipt, RoomImage, RoomState, Sent, owner_of};
 
 /// The version of all that is written here.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ROOMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rooms");
 const EVENTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("events");
 const MEMBERS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("members");
 const CURSORS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("cursors");
+const SEEN: TableDefinition<'_, &str, u64> = TableDefinition::new("seen");
 const SENT: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("sent");
 
 const FORMAT_KEY: &str = "format";
@@ -59,6 +60,7 @@ pub(super) fn create(database: &Database) -> Result<(), StorageError> {
         transaction.open_table(EVENTS)?;
         transaction.open_table(MEMBERS)?;
         transaction.open_table(CURSORS)?;
+        transaction.open_table(SEEN)?;
         transaction.open_table(SENT)?;
         transaction.commit()?;
         Ok(())
@@ -115,6 +117,7 @@ struct Rows<'t> {
     events: Table<'t, (&'static str, u64), &'static [u8]>,
     members: Table<'t, (&'static str, &'static str), &'static [u8]>,
     cursors: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    seen: Table<'t, &'static str, u64>,
     sent: Table<'t, (&'static str, &'static str, &'static str), &'static [u8]>,
 }
 
@@ -125,6 +128,7 @@ impl<'t> Rows<'t> {
             events: transaction.open_table(EVENTS)?,
             members: transaction.open_table(MEMBERS)?,
             cursors: transaction.open_table(CURSORS)?,
+            seen: transaction.open_table(SEEN)?,
             sent: transaction.open_table(SENT)?,
         })
     }
@@ -159,6 +163,12 @@ impl<'t> Rows<'t> {
                 match after {
                     Some(cursors) => self.cursors.insert(key, json(cursors)?.as_slice())?,
                     None => self.cursors.remove(key)?,
+                };
+            }
+            Change::Seen { user, at } => {
+                match at {
+                    Some(at) => self.seen.insert(user.as_str(), at)?,
+                    None => self.seen.remove(user.as_str())?,
                 };
             }
             Change::Sent { sent, receipt, expiry } => {
@@ -228,6 +238,7 @@ pub(super) fn read(database: &Database, shards: u16) -> Result<Vec<Image>, Failu
 struct Reader {
     rooms: HashMap<RoomId, RoomImage>,
     sent: Vec<(Sent, Receipt, Timestamp)>,
+    seen: Vec<(UserId, Timestamp)>,
 }
 
 impl Reader {
@@ -265,6 +276,10 @@ impl Reader {
                 image.cursors.push((id(UserId::parse(user))?, parse(row.value())?));
             }
         }
+        for row in transaction.open_table(SEEN)?.iter()? {
+            let (user, at) = row?;
+            self.seen.push((id(UserId::parse(user.value()))?, at.value()));
+        }
         for row in transaction.open_table(SENT)?.iter()? {
             let (key, row) = row?;
             let (room, user, temp_id) = key.value();
@@ -295,6 +310,12 @@ impl Reader {
             rooms.sort();
             if let Some(owner) = images.get_mut(usize::from(owner_of(user.as_str(), shards).0)) {
                 owner.users.push((user, rooms.into_iter().map(|(_, room)| room).collect()));
+            }
+        }
+        self.seen.sort_by_key(|(_, at)| *at);
+        for (user, at) in self.seen {
+            if let Some(owner) = images.get_mut(usize::from(owner_of(user.as_str(), shards).0)) {
+                owner.seen.push((user, at));
             }
         }
         self.sent.sort_by_key(|(_, _, expiry)| *expiry);

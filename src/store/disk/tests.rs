@@ -228,6 +228,8 @@ fn without_fsync_it_would_not() {
 
 fn partition() -> Partition {
     let limits = Limits {
+        presence_members_max: 0,
+        last_seen_users_max: 0,
         rooms_max: 0,
         total_bytes_max: 0,
         dedup_ms: 1_000_000,
@@ -268,8 +270,9 @@ fn what_is_read_is_what_was_written_and_what_is_undone_was_never_there() {
                 device: None,
                 up_to: crate::wire::request::UpTo::Seq(random.below(200)),
                 kind: crate::store::CursorKind::Seen,
+                proven: false,
             },
-            0 => Op::Join { room, user, since: None },
+            0 => Op::Join { room, user, device: None, since: None },
             1 => Op::Leave { room, user },
             2 => match some_message(&mut random, &sent) {
                 Some((room, user, message_id)) => Op::Delete { room, user, message_id, any_author: true },

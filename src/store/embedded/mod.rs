@@ -8,6 +8,7 @@ mod dedup;
 mod listing;
 mod log;
 mod messages;
+mod presence;
 mod receipts;
 mod retention;
 mod room;
@@ -15,20 +16,21 @@ mod server;
 mod typing;
 mod undo;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use self::dedup::Dedup;
 pub use self::listing::RoomSummary;
+use self::presence::{Absent, Said};
 use self::receipts::Ack;
 use self::retention::Retention;
 use self::room::Room;
 use self::server::Asker;
 use self::typing::Typists;
 use super::{Answer, Change, Classes, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Usage};
-use crate::ids::{IdSource, RoomId, ShardId, UserId};
+use crate::ids::{DeviceId, IdSource, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Timestamp};
 use crate::wire::request::Since;
 
@@ -45,27 +47,33 @@ pub struct Partition {
     dedup: Dedup,
     retention: Retention,
     typists: Typists,
+    absent: Absent,
     ids: IdSource,
     /// For whom the operation in hand is.
     asker: Asker,
     /// Where the next sweep goes on.
     sweep_from: usize,
+    /// Members whose cursors are to be noted with the next sweep; bounded by the memberships there are.
+    unsaved: HashSet<(RoomId, UserId)>,
     /// What was changed since somebody asked; `None` if nobody does.
     changes: Option<Vec<Change>>,
 }
 
-/// A user with a room or a connection.
+/// A user with a room or a connection, or who had one a moment ago.
 #[derive(Default)]
 struct User {
     /// In the order of joining.
     rooms: SmallVec<[RoomId; 1]>,
     /// On all shards.
     connections: u32,
+    /// What they say of the user, if they say anything.
+    said: Option<Box<Said>>,
 }
 
 /// Who joins, what the connection has seen, and on which shard it becomes live.
 struct Newcomer {
     user: UserId,
+    device: Option<DeviceId>,
     since: Option<Since>,
     live: Option<ShardId>,
 }
@@ -83,9 +91,11 @@ impl Partition {
             dedup,
             retention: Retention::default(),
             typists: Typists::default(),
+            absent: Absent::default(),
             ids: IdSource::default(),
             asker: Asker::default(),
             sweep_from: 0,
+            unsaved: HashSet::new(),
             changes: None,
         }
     }
@@ -107,19 +117,20 @@ impl Partition {
             Op::RoomsOf { user } => Answer::Rooms(self.rooms_of(&user)).into(),
             Op::Index(change) => self.index(change),
             Op::OfServer(op) => self.apply_of_server(*op, from, now),
-            Op::Join { room, user, since } => {
+            Op::Join { room, user, device, since } => {
+                let before = self.cursors(&room, &user);
                 let live = (self.asker == Asker::Connection).then_some(from);
-                let newcomer = Newcomer { user, since, live };
-                let outcome = self.join(&room, newcomer, now);
+                let outcome = self.join(&room, Newcomer { user: user.clone(), device, since, live }, now);
+                self.note_cursors(&room, &user, before);
                 self.settle(&room, outcome, now)
             }
             Op::Attach { room, user, device, since, resume, live } => {
-                let before = if resume { self.cursors(&room, &user) } else { None };
+                let before = if live { self.cursors(&room, &user) } else { None };
                 let limits = &self.limits;
                 let who = (&user, device.as_ref());
                 let id = &room;
                 let entry = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)).map(|room| {
-                    let place = if resume { room.resume(who, limits.devices_per_user_max) } else { None };
+                    let place = if resume { room.resume(who) } else { None };
                     room.enter(who, since.or(place).as_ref(), live.then_some(from), limits)
                 });
                 self.note_cursors(&room, &user, before);
@@ -130,10 +141,8 @@ impl Partition {
             | Op::Status { .. }
             | Op::OnlineUsers { .. }
             | Op::TypingUsers { .. }) => self.read(op, now),
-            Op::Arrive { user } => self.arrive(user),
-            Op::Depart { user } => {
-                self.depart(&user);
-                Outcome::default()
+            op @ (Op::Arrive { .. } | Op::Depart { .. } | Op::SetPresence { .. } | Op::PresenceOf { .. }) => {
+                self.apply_to_presence(op, from, now)
             }
             Op::Unreserve { room, user } => {
                 let is_member = find(&mut self.rooms, &self.by_id, &room).is_some_and(|room| room.is_member(&user));
@@ -159,14 +168,8 @@ impl Partition {
                 }
                 outcome
             }
-            Op::Ack { room: id, user, device, up_to, kind } => {
-                let before = self.cursors(&id, &user);
-                let room = find(&mut self.rooms, &self.by_id, &id).filter(|room| room.is_member(&user));
-                let Some(room) = room else { return Answer::NotAMember.into() };
-                let ack = Ack { user: user.clone(), device, up_to, kind };
-                let outcome = room.acknowledge(ack, &self.limits, now);
-                self.note_cursors(&id, &user, before);
-                outcome
+            Op::Ack { room, user, device, up_to, kind, proven } => {
+                self.acknowledge(room, Ack { user, device, up_to, kind }, proven, now)
             }
             Op::StartTyping { room, user, connection, stop_ms } => {
                 self.start_typing((room, user), (from, connection), now.saturating_add(stop_ms))
@@ -204,29 +207,24 @@ impl Partition {
         }
     }
 
-    fn rooms_of(&self, user: &UserId) -> Vec<RoomId> {
+    /// Of some rooms, those whose members are told how available each other is.
+    pub fn watched_rooms(&self, mut rooms: Vec<RoomId>) -> Vec<RoomId> {
+        let members_max = self.limits.presence_members_max;
+        rooms.retain(|id| {
+            let room = self.by_id.get(id).and_then(|key| self.rooms.get(*key));
+            room.is_some_and(|room| members_max == 0 || room.members() <= members_max)
+        });
+        rooms
+    }
+
+    /// The rooms of a user of this partition's.
+    pub fn rooms_of(&self, user: &UserId) -> Vec<RoomId> {
         self.users.get(user).map_or_else(Vec::new, |user| user.rooms.to_vec())
     }
 
-    fn arrive(&mut self, id: UserId) -> Outcome {
-        let connections_max = self.limits.connections_per_user_max;
-        let user = self.users.entry(id).or_default();
-        if connections_max != 0 && user.connections as usize >= connections_max {
-            return Answer::TooManyConnections.into();
-        }
-        user.connections += 1;
-        Answer::Rooms(user.rooms.to_vec()).into()
-    }
-
-    fn depart(&mut self, id: &UserId) {
-        if let Some(user) = self.users.get_mut(id) {
-            user.connections = user.connections.saturating_sub(1);
-            self.forget_user_without_anything(id);
-        }
-    }
-
     fn forget_user_without_anything(&mut self, id: &UserId) {
-        if self.users.get(id).is_some_and(|user| user.connections == 0 && user.rooms.is_empty()) {
+        let has_nothing = |user: &User| user.connections == 0 && user.rooms.is_empty() && user.said.is_none();
+        if self.users.get(id).is_some_and(has_nothing) {
             self.users.remove(id);
         }
     }
@@ -260,14 +258,15 @@ impl Partition {
     }
 
     fn join(&mut self, id: &RoomId, newcomer: Newcomer, now: Timestamp) -> Outcome {
-        let Newcomer { user, since, live } = newcomer;
+        let Newcomer { user, device, since, live } = newcomer;
+        let who = (&user, device.as_ref());
         let since = since.as_ref();
         let limits = &self.limits;
         let existing = find(&mut self.rooms, &self.by_id, id);
         if let Some(room) = existing
             && room.is_member(&user)
         {
-            return Answer::Entered(Box::new(room.enter((&user, None), since, live, limits))).into();
+            return Answer::Entered(Box::new(room.enter(who, since, live, limits))).into();
         }
         let refused = |reason| Outcome {
             answer: Some(Answer::JoinRefused(reason)),
@@ -299,11 +298,7 @@ impl Partition {
         // The others are told before the newcomer is live, so the newcomer's own arrival is not pushed to it.
         let feed = event.map(|event| room.feed(event));
         room.start_cursors(&user);
-        if let Some(changes) = &mut self.changes {
-            let after = room.cursors.get(&user).cloned().map(Box::new);
-            changes.push(Change::Cursors { room: id.clone(), user: user.clone(), before: None, after });
-        }
-        let entry = room.enter((&user, None), since, live, limits);
+        let entry = room.enter(who, since, live, limits);
         Outcome {
             answer: Some(Answer::Entered(Box::new(entry))),
             feed,

@@ -1,9 +1,10 @@
 //! What a room makes of its members' cursors: moving them, counting what is unread, saying what became of a message.
 
 use super::room::Room;
-use crate::ids::{DeviceId, MessageId, UserId};
+use super::{Partition, find};
+use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{EventKind, Message, Seq, Timestamp};
-use crate::store::{Answer, CursorKind, Cursors, Limits, MessageStatus, Moved, Outcome, Progress};
+use crate::store::{Answer, Change, CursorKind, Cursors, Limits, MessageStatus, Moved, Outcome, Progress};
 use crate::wire::request::{Since, UpTo};
 
 /// An acknowledgement: whose, of what.
@@ -12,6 +13,46 @@ pub(super) struct Ack {
     pub(super) device: Option<DeviceId>,
     pub(super) up_to: UpTo,
     pub(super) kind: CursorKind,
+}
+
+/// Members whose cursors one sweep notes, so that no commit is without end.
+const UNSAVED_PER_SWEEP_MAX: usize = 4096;
+
+impl Partition {
+    /// Raises a member's cursors.
+    pub(super) fn acknowledge(&mut self, id: RoomId, ack: Ack, proven: bool, now: Timestamp) -> Outcome {
+        let user = ack.user.clone();
+        let before = if proven { None } else { self.cursors(&id, &user) };
+        let room = find(&mut self.rooms, &self.by_id, &id).filter(|room| room.is_member(&user));
+        let outcome = room.map_or_else(|| Answer::NotAMember.into(), |room| room.acknowledge(ack, &self.limits, now));
+        self.note_cursors(&id, &user, before);
+        if !proven {
+            return outcome;
+        }
+        // After a crash some of it may come twice, which costs less than to store each move.
+        if self.changes.is_some() {
+            self.unsaved.insert((id, user));
+        }
+        Outcome { answer: None, ..outcome }
+    }
+
+    /// Notes cursors that moved without being stored.
+    pub(super) fn note_unsaved(&mut self) {
+        let some: Vec<_> = self.unsaved.iter().take(UNSAVED_PER_SWEEP_MAX).cloned().collect();
+        for name in some {
+            self.unsaved.remove(&name);
+            let (room, user) = name;
+            let Some(now @ Some(_)) = self.cursors(&room, &user) else { continue };
+            self.note(|| Change::Cursors { room, user, before: now.clone(), after: now });
+        }
+    }
+
+    /// Notes all of them: the server stops.
+    pub fn note_all_unsaved(&mut self) {
+        while !self.unsaved.is_empty() {
+            self.note_unsaved();
+        }
+    }
 }
 
 impl Room {
@@ -37,18 +78,23 @@ impl Room {
     pub(super) fn progress(&self, user: &UserId, device: Option<&DeviceId>) -> Option<Progress> {
         let log = self.log()?;
         let cursors = self.cursors.get(user)?;
-        let seen = cursors.seen.seq;
+        let seen = cursors.seen;
         let of_others = |message: &&Message| message.user != *user && message.deleted_at.is_none();
         let unread = log.sent_in(seen, log.head()).map(|(_, message)| message).filter(of_others).count();
         Some(Progress { delivered: cursors.delivered_to(device), seen, unread })
     }
 
-    /// Where a member's device goes on. From here on the device is known.
-    pub(super) fn resume(&mut self, (user, device): (&UserId, Option<&DeviceId>), devices_max: usize) -> Option<Since> {
+    /// Where a member's device goes on.
+    pub(super) fn resume(&mut self, (user, device): (&UserId, Option<&DeviceId>)) -> Option<Since> {
         let epoch = self.epoch()?.to_string();
-        let cursors = self.cursors_of(user);
-        cursors.touch(device, 0, devices_max);
-        Some(Since { epoch, seq: cursors.delivered_to(device), message_id: None })
+        Some(Since { epoch, seq: self.cursors_of(user).delivered_to(device), message_id: None })
+    }
+
+    /// From here on a member's device is known.
+    pub(super) fn touch(&mut self, user: &UserId, device: Option<&DeviceId>, devices_max: usize) {
+        if self.log().is_some() {
+            self.cursors_of(user).touch(device, 0, devices_max);
+        }
     }
 
     /// Raises a member's cursors. An outcome says whose messages are newly covered, where anybody is to hear of it.
@@ -112,12 +158,15 @@ impl Room {
         page.sort_unstable_by_key(|(user, _)| *user);
         let users = page
             .into_iter()
-            .map(|(user, cursors)| (user.clone(), cursors.delivered.covered_at(seq), cursors.seen.covered_at(seq)))
+            .map(|(user, cursors)| {
+                let covered = |kind| cursors.covered_at(kind, seq);
+                (user.clone(), covered(CursorKind::Delivered), covered(CursorKind::Seen))
+            })
             .collect();
         // What was said to nobody was delivered to nobody.
         let anyone = said_to().next().is_some();
-        let delivered = anyone && said_to().all(|(_, cursors)| cursors.delivered.seq >= seq);
-        let seen = anyone && said_to().all(|(_, cursors)| cursors.seen.seq >= seq);
+        let delivered = anyone && said_to().all(|(_, cursors)| cursors.delivered >= seq);
+        let seen = anyone && said_to().all(|(_, cursors)| cursors.seen >= seq);
         Answer::Status(Box::new(MessageStatus { delivered, seen, users, has_more })).into()
     }
 }

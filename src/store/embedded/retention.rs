@@ -75,6 +75,7 @@ impl Partition {
     /// Drops what grew too old in some of the rooms, and rooms that nothing is left of. To be called now and then.
     pub fn sweep(&mut self, now: Timestamp) {
         self.dedup.forget_old(now);
+        self.note_unsaved();
         let end = self.sweep_from + SWEEP_ROOMS_MAX;
         let keys = self.sweep_from..end;
         self.sweep_from = if end < self.rooms.capacity() { end } else { 0 };

@@ -226,6 +226,10 @@ impl Room {
             .zip(self.log.as_ref())
             .and_then(|(since, log)| log.since(since, limits.recover_events_max, limits.recover_bytes_max));
         let membership = self.members.get(user).map_or(0, |member| member.membership);
+        if live.is_some() {
+            // What it is delivered while its user's other devices have more is remembered from here on.
+            self.touch(user, device, limits.devices_per_user_max);
+        }
         Entry {
             head: self.head(),
             user: live.map(|_| user.clone()),

@@ -11,6 +11,8 @@ const SHARD: ShardId = ShardId(0);
 
 fn limits() -> Limits {
     Limits {
+        presence_members_max: 0,
+        last_seen_users_max: 0,
         rooms_max: 3,
         total_bytes_max: 0,
         dedup_ms: 1000,
@@ -44,7 +46,7 @@ fn partition_with(store: config::Store, limits: Limits) -> Partition {
     Partition::new(Arc::new(Classes::new(&store, &[live, closed])), limits)
 }
 
-fn partition() -> Partition {
+pub(super) fn partition() -> Partition {
     partition_with(config::Store::default(), limits())
 }
 
@@ -57,7 +59,7 @@ fn room(name: &str) -> RoomId {
 }
 
 fn join(store: &mut Partition, id: &str, name: &str, since: Option<Since>) -> Outcome {
-    store.apply(Op::Join { room: room(id), user: user(name), since }, SHARD, 0)
+    store.apply(Op::Join { room: room(id), user: user(name), device: None, since }, SHARD, 0)
 }
 
 fn entered(outcome: Outcome) -> Entry {
@@ -165,11 +167,15 @@ fn a_users_rooms_and_connections_are_bounded() {
     assert!(matches!(reserve(&mut store, "2"), Some(Answer::Reserved)));
     assert!(matches!(reserve(&mut store, "3"), Some(Answer::JoinRefused(JoinRefusal::Limit))));
     assert!(matches!(reserve(&mut store, "1"), Some(Answer::Reserved)), "one that is held already costs nothing");
-    let arrive = |store: &mut Partition| store.apply(Op::Arrive { user: user("a") }, SHARD, 0).answer;
+    let connection = crate::ids::ConnectionKey { slot: 0, generation: 0 };
+    let arrive = |store: &mut Partition| {
+        let status = crate::wire::presence::Status::default();
+        store.apply(Op::Arrive { user: user("a"), connection, status }, SHARD, 0).answer
+    };
     assert!(matches!(arrive(&mut store), Some(Answer::Rooms(rooms)) if rooms.len() == 2));
     assert!(matches!(arrive(&mut store), Some(Answer::Rooms(_))));
     assert!(matches!(arrive(&mut store), Some(Answer::TooManyConnections)));
-    store.apply(Op::Depart { user: user("a") }, SHARD, 0);
+    store.apply(Op::Depart { user: user("a"), connection, grace_ms: 0 }, SHARD, 0);
     assert!(matches!(arrive(&mut store), Some(Answer::Rooms(_))));
 }
 
@@ -387,6 +393,7 @@ fn cursors_do_what_a_plain_model_does() {
                     device: device(on),
                     up_to: UpTo::Seq(asked as Seq),
                     kind,
+                    proven: false,
                 };
                 let outcome = store.apply(ack, SHARD, 7);
                 let before = model.cursors[who];

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::super::{Answer, Outcome, Typing, TypingSource};
+use super::super::{Answer, Outcome, Source, Typing};
 use super::{Partition, find};
 use crate::ids::{RoomId, UserId};
 use crate::message::Timestamp;
@@ -23,13 +23,13 @@ pub(super) struct Typists {
 }
 
 struct Typist {
-    source: TypingSource,
+    source: Source,
     end: (Timestamp, u64),
 }
 
 impl Typists {
     /// A user begins to type, or goes on. Says whether it is the beginning.
-    fn start(&mut self, room: &RoomId, user: &UserId, source: TypingSource, until: Timestamp) -> bool {
+    fn start(&mut self, room: &RoomId, user: &UserId, source: Source, until: Timestamp) -> bool {
         self.serial += 1;
         let end = (until, self.serial);
         let typists = self.rooms.entry(room.clone()).or_default();
@@ -42,7 +42,7 @@ impl Typists {
     }
 
     /// A connection's user stops. Says whether the user was typing through that connection.
-    fn stop(&mut self, room: &RoomId, user: &UserId, source: TypingSource) -> bool {
+    fn stop(&mut self, room: &RoomId, user: &UserId, source: Source) -> bool {
         let typist = self.rooms.get(room).and_then(|typists| typists.get(user));
         let Some(end) = typist.filter(|typist| typist.source == source).map(|typist| typist.end) else { return false };
         self.ends.remove(&end);
@@ -51,7 +51,7 @@ impl Typists {
     }
 
     /// Ends one that has typed for long enough.
-    fn take_over(&mut self, now: Timestamp) -> Option<(RoomId, UserId, TypingSource)> {
+    fn take_over(&mut self, now: Timestamp) -> Option<(RoomId, UserId, Source)> {
         let first = self.ends.first_entry().filter(|first| first.key().0 <= now)?;
         let (room, user) = first.remove();
         let source = self.forget(&room, &user)?.source;
@@ -73,7 +73,7 @@ impl Typists {
 }
 
 impl Partition {
-    pub(super) fn start_typing(&mut self, typing: (RoomId, UserId), source: TypingSource, until: Timestamp) -> Outcome {
+    pub(super) fn start_typing(&mut self, typing: (RoomId, UserId), source: Source, until: Timestamp) -> Outcome {
         let (room, user) = typing;
         let live = find(&mut self.rooms, &self.by_id, &room).filter(|room| room.is_member(&user));
         let Some(shards) = live.map(|room| room.shards()) else { return Answer::NotAMember.into() };
@@ -83,7 +83,7 @@ impl Partition {
     }
 
     /// Whoever is no member any more stops too.
-    pub(super) fn stop_typing(&mut self, room: RoomId, user: UserId, source: TypingSource) -> Outcome {
+    pub(super) fn stop_typing(&mut self, room: RoomId, user: UserId, source: Source) -> Outcome {
         let ends = self.typists.stop(&room, &user, source);
         let is_member = find(&mut self.rooms, &self.by_id, &room).is_some_and(|room| room.is_member(&user));
         let answer = if is_member { Answer::Member } else { Answer::NotAMember };
@@ -112,7 +112,7 @@ impl Partition {
         over
     }
 
-    fn stopped(&mut self, room: RoomId, user: UserId, source: TypingSource) -> Typing {
+    fn stopped(&mut self, room: RoomId, user: UserId, source: Source) -> Typing {
         let shards = find(&mut self.rooms, &self.by_id, &room).map_or(0, |room| room.shards());
         Typing { room, user, is_typing: false, source, shards }
     }
@@ -141,14 +141,14 @@ mod tests {
         for seed in 1..=3000 {
             let mut random = Random(seed);
             let mut typists = Typists::default();
-            let mut model: Vec<(RoomId, UserId, TypingSource, Timestamp)> = Vec::new();
+            let mut model: Vec<(RoomId, UserId, Source, Timestamp)> = Vec::new();
             let mut now = 0;
             for _ in 0..60 {
                 let room = RoomId::parse(&format!("r{}", random.below(2))).unwrap();
                 let user = UserId::parse(&format!("u{}", random.below(3))).unwrap();
                 let generation = u32::try_from(random.below(2)).unwrap();
                 let source = (ShardId(0), ConnectionKey { slot: 0, generation });
-                let of = |entry: &(RoomId, UserId, TypingSource, Timestamp)| entry.0 == room && entry.1 == user;
+                let of = |entry: &(RoomId, UserId, Source, Timestamp)| entry.0 == room && entry.1 == user;
                 match random.below(4) {
                     0 | 1 => {
                         let until = now + 1 + random.below(20);

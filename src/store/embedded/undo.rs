@@ -25,6 +25,9 @@ impl Partition {
         for (sent, receipt, expiry) in image.sent {
             self.dedup.restore(sent, receipt, expiry);
         }
+        for (user, at) in image.seen {
+            self.absent.note_seen(user, at, self.limits.last_seen_users_max);
+        }
         for (user, rooms) in image.users {
             self.users.entry(user).or_default().rooms = rooms.into();
         }
@@ -81,16 +84,18 @@ impl Partition {
                 Change::Member { room, user, before, .. } => {
                     self.in_log(room, |room| room.put_member(user, *before));
                 }
-                Change::Cursors { room, user, before, .. } => self.in_log(room, |room| match before {
-                    Some(cursors) => {
-                        room.cursors.insert(user.clone(), Cursors::clone(cursors));
+                Change::Cursors { room, user, before, after } => self.in_log(room, |room| {
+                    // What was proven meanwhile stays: it did arrive.
+                    if room.cursors.get(user) != after.as_deref() {
+                        return;
                     }
-                    None => {
-                        room.cursors.remove(user);
-                    }
+                    match before {
+                        Some(cursors) => room.cursors.insert(user.clone(), Cursors::clone(cursors)),
+                        None => room.cursors.remove(user),
+                    };
                 }),
                 Change::Sent { sent, .. } => self.dedup.take_back(sent),
-                Change::Room(_) | Change::Closed(_) | Change::Forgotten(_) => {}
+                Change::Room(_) | Change::Closed(_) | Change::Forgotten(_) | Change::Seen { .. } => {}
             }
         }
     }

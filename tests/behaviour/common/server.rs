@@ -69,6 +69,8 @@ pub(crate) fn with_api() -> Config {
 /// A running server. It stops when it is dropped.
 pub(crate) struct TestServer {
     server: Server,
+    /// Whether clients hear what comes by the way, and acknowledge for themselves unless they say otherwise.
+    explicit: bool,
 }
 
 impl TestServer {
@@ -81,7 +83,12 @@ impl TestServer {
     pub(crate) fn try_start(config: Config) -> Result<Self, StartError> {
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::start(config, Listeners { client: listen(), admin: listen() })?;
-        Ok(Self { server })
+        Ok(Self { server, explicit: false })
+    }
+
+    /// From here on clients hear everything, and acknowledge for themselves unless a test says otherwise.
+    pub(crate) fn explicit(self) -> Self {
+        Self { explicit: true, ..self }
     }
 
     /// A server with so many shards and nothing else unusual.
@@ -127,7 +134,11 @@ impl TestServer {
     pub(crate) fn with_token(&self, token: &Token, options: Value) -> Client {
         let mut client = self.connect();
         client.batch = options["batch"] == true;
+        client.hears_all = self.explicit;
         let mut data = options;
+        if self.explicit && data.get("autoAck").is_none() {
+            data["autoAck"] = false.into();
+        }
         data["token"] = token.sign().into();
         client.success = client.reply_named("auth-success", "auth", data);
         client

@@ -1,0 +1,147 @@
+//! Proof of what arrived: pings behind what is written, and what the pong to each covers.
+//!
+//! A client need not know of it, for whoever speaks WebSocket answers a ping. One ping is under way at a time and at most
+//! one a second is sent, so what it costs does not depend on how much is written. On the way of a delivery it is one byte
+//! that is set; the ping itself rides in the same write.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Hub;
+use super::connection::{Connection, Place};
+use super::room::Room;
+use crate::ids::{ConnectionKey, RoomId};
+use crate::message::Seq;
+use crate::wire::frame::PROOF_PING;
+
+/// Least time between two of a connection's pings.
+const BETWEEN_PINGS: Duration = Duration::from_secs(1);
+
+/// What was proven to have arrived: rooms, each with the last event.
+pub type Proven = SmallVec<[(RoomId, Seq); 1]>;
+
+/// How far a connection is in a room when it becomes live there.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The last event that is known to have arrived.
+    pub proven: Seq,
+    /// The last event that was written by now, or is about to be.
+    pub written: Seq,
+}
+
+impl Standing {
+    /// Nothing in the room can be proven: it has no log, or an event was left out.
+    pub const UNPROVABLE: Self = Self { proven: Seq::MAX, written: 0 };
+}
+
+/// One connection's state.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    wanted: bool,
+    under_way: bool,
+    /// Whether a logged event was written that has no ping behind it.
+    unproven: bool,
+    /// When the last ping was sent, by the hub's clock.
+    pinged_ms: Option<u32>,
+}
+
+impl Proof {
+    /// Logged events are being written.
+    pub(super) fn note_written(&mut self) {
+        self.unproven = true;
+    }
+
+    /// Whether a ping may be put behind what is written now.
+    pub(super) fn is_due(&self, now_ms: u32) -> bool {
+        self.wanted
+            && self.unproven
+            && !self.under_way
+            && self.pinged_ms.is_none_or(|before| u128::from(now_ms.wrapping_sub(before)) >= BETWEEN_PINGS.as_millis())
+    }
+
+    /// A ping is written, behind everything.
+    pub(super) fn begin(&mut self, now_ms: u32) {
+        self.under_way = true;
+        self.unproven = false;
+        self.pinged_ms = Some(now_ms);
+    }
+}
+
+/// Notes of each of a connection's rooms how far the ping reaches that is about to be written behind everything. Returns
+/// whether it reaches further than the one before.
+pub(super) fn reach(places: &mut [Place], rooms: &slab::Slab<Room>) -> bool {
+    let mut further = false;
+    for place in places {
+        let Some(room) = rooms.get(place.room as usize).filter(|room| room.logged > place.pinged) else { continue };
+        place.pinged = room.logged;
+        further = true;
+    }
+    further
+}
+
+impl Hub {
+    /// From here on what the connection receives is proven.
+    pub fn want_proof(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            connection.proof.wanted = true;
+        }
+    }
+
+    /// Whether a ping for proof is unanswered. Its pong also says that the connection lives.
+    pub fn is_proving(&mut self, key: ConnectionKey) -> bool {
+        self.connection(key).is_some_and(|connection| connection.proof.under_way)
+    }
+
+    /// The pong to a ping came: what it proves beyond the one before.
+    pub fn proven(&mut self, key: ConnectionKey) -> Proven {
+        let connections = self.connections.get_mut(key.slot as usize);
+        let Some(connection) = connections.filter(|it| it.generation == key.generation && it.proof.under_way) else {
+            return Proven::new();
+        };
+        connection.proof.under_way = false;
+        let mut proven = Proven::new();
+        for place in connection.rooms.iter_mut().filter(|place| place.pinged > place.proven) {
+            place.proven = place.pinged;
+            if let Some(room) = self.rooms.get(place.room as usize) {
+                proven.push((room.id.clone(), place.proven));
+            }
+        }
+        proven
+    }
+
+    /// Sends the pings that could not ride behind anything.
+    pub(super) fn send_due_pings(&mut self) {
+        let now_ms = self.now_ms;
+        let due = |connection: &Connection| connection.proof.is_due(now_ms) && connection.closing.is_none();
+        let due: Vec<usize> = self.connections.iter().filter(|(_, it)| due(it)).map(|(slot, _)| slot).collect();
+        for slot in due {
+            self.ping(u32::try_from(slot).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Puts a ping behind everything that was caused for a connection, if one is due.
+    pub(super) fn ping(&mut self, slot: u32) {
+        self.settle(slot);
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let held = connection.backlog.as_ref().is_some_and(|backlog| backlog.is_held());
+        if held || !connection.proof.is_due(self.now_ms) {
+            return;
+        }
+        connection.proof.begin(self.now_ms);
+        if reach(&mut connection.rooms, &self.rooms) {
+            self.stats.pings += 1;
+            self.write(slot, &Bytes::from_static(&PROOF_PING), 0, false);
+        } else {
+            connection.proof.under_way = false;
+        }
+    }
+
+    /// Sets the hub's clock.
+    pub(super) fn set_clock(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.began).as_millis();
+        // It may wrap: only differences count.
+        self.now_ms = u32::try_from(since % (1 << 32)).unwrap_or(0);
+    }
+}
