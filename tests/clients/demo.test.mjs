@@ -129,7 +129,7 @@ describe('the demo page', whole, () => {
     // Bob looks at another room, so he is given the message, and does not read it.
     await enters(bob, 'attic');
     await say(laptop, 'Is this read?');
-    await ticks(laptop, 'Is this read?', 'sent');
+    for (const page of [laptop, phone]) await ticks(page, 'Is this read?', 'delivered');
     await opens(bob, 'lobby');
     for (const page of [laptop, phone]) await ticks(page, 'Is this read?', 'read');
     await message(laptop, 'Is this read?').getByTestId('tick').click();
@@ -233,6 +233,27 @@ describe('the demo page', whole, () => {
     await opens(laptop, 'lobby');
   });
 
+  test('dots say how available people are', options, async () => {
+    for (const page of [laptop, phone]) await person(page, 'bob', 'online').waitFor();
+    await bob.getByTestId('my-status').selectOption('dnd');
+    for (const page of [laptop, phone, bob]) await person(page, 'bob', 'dnd').waitFor();
+    // The most available of one's devices counts.
+    await laptop.getByTestId('my-status').selectOption('away');
+    await person(bob, 'alice', 'online').waitFor();
+    await phone.getByTestId('my-status').selectOption('busy');
+    await person(bob, 'alice', 'busy').waitFor();
+    for (const page of [laptop, phone, bob]) await page.getByTestId('my-status').selectOption('online');
+    for (const page of [laptop, phone]) await person(page, 'bob', 'online').waitFor();
+    // Without a connection one is offline, after a while.
+    await bob.getByTestId('offline').click();
+    await person(laptop, 'bob', 'offline').waitFor();
+    await person(bob, 'alice', 'unknown').waitFor();
+    await bob.getByTestId('offline').click();
+    await connected(bob);
+    await person(laptop, 'bob', 'online').waitFor();
+    await person(bob, 'alice', 'online').waitFor();
+  });
+
   test('what was missed offline comes with the connection, once and in order', options, async () => {
     await bob.getByTestId('offline').click();
     await linkIs(bob, 'offline');
@@ -328,6 +349,10 @@ describe('the demo page', whole, () => {
   });
 
   test('it can be looked at', options, async () => {
+    await say(laptop, 'Darn, I missed it');
+    await shows(laptop, 'Darn, I missed it', 'refused');
+    await bob.getByTestId('my-status').selectOption('busy');
+    for (const page of [laptop, phone, bob]) await person(page, 'bob', 'busy').waitFor();
     await bob.getByTestId('message-input').pressSequentially('On my');
     await laptop.getByTestId('typing').getByText('bob types').waitFor();
     await picture(laptop, 'laptop-light');

@@ -11,6 +11,8 @@ import { Tokens } from './token.js';
 const HISTORY_PAGE = 50;
 /** Own messages whose state is asked for when a room is opened. */
 const STATUSES_ASKED_MAX = 10;
+/** People who are watched; a connection may ask for no more. */
+const WATCHED_MAX = 1_000;
 /** Rooms and people change in bursts; what follows from it is done once. */
 const SOON_MS = 150;
 
@@ -91,7 +93,7 @@ export class Session {
     });
     chat.on('trouble', (error) => {
       // What ends a connection is told with its end.
-      if (this.isConnected && !isOfConnection(error)) this.say(describe(error), 'bad');
+      if (this.isConnected) this.say(describe(error), 'bad');
     });
     chat.on('going-away', () => this.say('The server is going away for a moment'));
     chat.on('queue-flushed', ({ count }) => {
@@ -366,7 +368,9 @@ export class Session {
   /** Whomever the room on show has, and ourselves, are watched from then on. */
   #watchPeopleSoon() {
     this.#soon('people', async () => {
-      const wanted = [this.user, ...(this.current?.people ?? [])].filter((user) => !this.#watched.has(user));
+      const wanted = [this.user, ...(this.current?.people ?? [])]
+        .filter((user) => !this.#watched.has(user))
+        .slice(0, WATCHED_MAX - this.#watched.size);
       if (!wanted.length || !this.isConnected) return;
       for (const user of wanted) this.#watched.add(user);
       try {
@@ -467,8 +471,6 @@ export class Session {
 
 /** Not a refusal: there was no connection, or it went. The banner says so already. */
 function isOfConnection(error) {
-  // A server that has no presence yet.
-  if (error.code === 'UNKNOWN_EVENT') return true;
   return ['DISCONNECTED', 'CLOSED', 'TIMEOUT'].includes(error.code);
 }
 
