@@ -122,6 +122,23 @@ text_id!(
     MessageId
 );
 
+/// One connection, as its client knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionId(ulid::Ulid);
+
+impl SessionId {
+    /// The id that a client was told, if it can be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        ulid::Ulid::from_string(text).ok().map(Self)
+    }
+}
+
+impl serde::Serialize for SessionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 /// Makes ids that nobody made before: 26 letters and digits that sort by the time they were made.
 #[derive(Default)]
 pub struct IdSource(ulid::Generator);
@@ -138,8 +155,8 @@ impl IdSource {
     }
 
     /// For a session.
-    pub fn session(&mut self) -> Box<str> {
-        self.next().into()
+    pub fn session(&mut self) -> SessionId {
+        SessionId(self.0.generate().unwrap_or_else(ulid::Overflow::commit_overflow_random))
     }
 
     /// For a room's log: its random part alone tells it from any earlier log of the same room.

@@ -4,8 +4,8 @@
 //! that has not wholly arrived. While a request is under way it reads nothing, so the client feels how fast it is.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -43,11 +43,37 @@ enum End {
     Lost,
 }
 
-/// Runs a connection until it ends. `left` was read together with the handshake.
-pub(super) async fn run(shard: Rc<RefCell<Shard>>, key: ConnectionKey, left: Vec<u8>, limits: Limits, echo: bool) {
-    let mut reader = Reader { key, decoder: Decoder::default(), limits, left, deaf: false, closed: false, echo };
-    let end = poll_fn(|context| reader.poll(&mut shard.borrow_mut(), context)).await;
-    shard.borrow_mut().finish(key, matches!(end, End::Lost));
+/// A connection's task, which runs until the connection ends. Written out, because there is one for each connection and
+/// what an `async fn` makes of it is twice as large.
+pub(super) struct Task {
+    shard: Rc<RefCell<Shard>>,
+    reader: Reader,
+}
+
+impl Task {
+    /// `left` was read together with the handshake.
+    pub(super) fn new(
+        shard: Rc<RefCell<Shard>>,
+        key: ConnectionKey,
+        left: Vec<u8>,
+        limits: Limits,
+        echo: bool,
+    ) -> Self {
+        let reader = Reader { key, decoder: Decoder::default(), limits, left, deaf: false, closed: false, echo };
+        Self { shard, reader }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { shard, reader } = &mut *self;
+        let mut shard = shard.borrow_mut();
+        let end = ready!(reader.poll(&mut shard, context));
+        shard.finish(reader.key, matches!(end, End::Lost));
+        Poll::Ready(())
+    }
 }
 
 impl Reader {

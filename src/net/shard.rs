@@ -89,7 +89,7 @@ async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
     gate.metrics.handshake_duration.record(began.elapsed());
     let echo = upgraded.upgrade.echo;
     let key = shard.borrow_mut().open(upgraded.stream, upgraded.upgrade.opening(load));
-    tokio::task::spawn_local(connection::run(Rc::clone(&shard), key, upgraded.left, upgraded.frame_limits, echo));
+    tokio::task::spawn_local(connection::Task::new(Rc::clone(&shard), key, upgraded.left, upgraded.frame_limits, echo));
 }
 
 async fn take_mail(shard: Rc<RefCell<Shard>>, mut mailbox: mpsc::UnboundedReceiver<Mail>) {

@@ -17,6 +17,9 @@ use crate::wire::{Frame, encode};
 /// Users of whom something is under way at once. Of others nothing is told: they can be asked for.
 const UNDER_WAY_MAX: usize = 65_536;
 
+/// Users for whom there is room kept, though nothing is under way.
+const SPARE_MAX: usize = 256;
+
 /// Users of whom others were told a moment ago, or are about to be told.
 #[derive(Default)]
 pub(super) struct Appearances {
@@ -134,6 +137,10 @@ impl Relay {
         }
         let settled = self.appearances.of.extract_if(|_, appearance| appearance.outstanding == 0);
         let again: Vec<_> = settled.filter(|(_, it)| it.again).map(|(user, it)| (user, it.told)).collect();
+        // A crowd that came at once has been dealt with.
+        if self.appearances.of.capacity() > SPARE_MAX + 8 * self.appearances.of.len() {
+            self.appearances.of.shrink_to(SPARE_MAX);
+        }
         for (user, told) in again {
             let rooms = self.store.rooms_of(&user);
             self.ask_for_audience(user, rooms, told);

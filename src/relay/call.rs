@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{Asked, Peer, Relay};
-use crate::ids::{ConnectionId, ConnectionKey, UserId};
+use crate::ids::{ConnectionId, ConnectionKey, SessionId, UserId};
 use crate::wire::request::{self, AuthOptions};
 use crate::wire::{Dialect, Refusal};
 
@@ -63,7 +63,7 @@ impl Relay {
             verdicts: None,
             token_id: None,
             device: None,
-            session: Box::default(),
+            session: SessionId::default(),
             dialect: Dialect::Room,
             typing_in: Vec::new(),
             attach: AuthOptions::default().attach,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::ids::{ConnectionId, ConnectionKey, DeviceId, MessageId, RoomId, UserId};
+use crate::ids::{ConnectionId, ConnectionKey, DeviceId, MessageId, RoomId, SessionId, UserId};
 use crate::policy::Attribute;
 use crate::wire::Dialect;
 use crate::wire::request::Since;
@@ -28,7 +28,7 @@ pub(super) struct Peer {
     pub(super) token_id: Option<Box<str>>,
     pub(super) device: Option<DeviceId>,
     /// This connection's session, as the client knows it.
-    pub(super) session: Box<str>,
+    pub(super) session: SessionId,
     pub(super) dialect: Dialect,
     /// Whether it is live in all the user's rooms, also in those that are joined later elsewhere.
     pub(super) attach: bool,

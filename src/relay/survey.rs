@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{Peer, Relay, messages};
-use crate::ids::{ConnectionId, ConnectionKey, DeviceId, RoomId, UserId};
+use crate::ids::{ConnectionId, ConnectionKey, DeviceId, RoomId, SessionId, UserId};
 use crate::message::Seq;
 use crate::wire::frame::close_frame;
 use crate::wire::{CloseCode, encode};
@@ -126,7 +126,8 @@ impl Relay {
                 found.map(|(key, _)| key).collect()
             }
             Target::Session(session) => {
-                let found = self.peers.keys().find(|(_, peer)| peer.session == *session);
+                let Some(session) = SessionId::parse(session) else { return Vec::new() };
+                let found = self.peers.keys().find(|(_, peer)| peer.session == session);
                 found.map(|(key, _)| key).into_iter().collect()
             }
         }
@@ -170,7 +171,7 @@ impl Relay {
         #[serde(rename_all = "camelCase")]
         struct Listed<'a> {
             user_id: &'a UserId,
-            session_id: &'a str,
+            session_id: &'a SessionId,
             #[serde(skip_serializing_if = "Option::is_none")]
             device_id: Option<&'a DeviceId>,
             connection: Cow<'a, str>,

@@ -157,22 +157,24 @@ impl Cursors {
     }
 
     /// A device was delivered everything up to a place. Returns where the user's cursor was, if it grew.
-    pub fn deliver(&mut self, device: Option<&DeviceId>, seq: Seq, now: Timestamp, devices_max: usize) -> Option<Seq> {
+    pub fn deliver(&mut self, device: Option<&DeviceId>, seq: Seq, devices_max: usize) -> Option<Seq> {
         self.touch(device, seq, devices_max);
-        if seq <= self.delivered {
-            return None;
-        }
-        self.more.get_or_insert_default().delivered.note(seq, now);
-        Some(std::mem::replace(&mut self.delivered, seq))
+        (seq > self.delivered).then(|| std::mem::replace(&mut self.delivered, seq))
     }
 
     /// The user has seen everything up to a place. Returns where the cursor was, if it grew.
-    pub fn see(&mut self, seq: Seq, now: Timestamp) -> Option<Seq> {
-        if seq <= self.seen {
-            return None;
+    pub fn see(&mut self, seq: Seq) -> Option<Seq> {
+        (seq > self.seen).then(|| std::mem::replace(&mut self.seen, seq))
+    }
+
+    /// Notes when a cursor came to where it is. It need not be, if it covers no message newly.
+    pub fn note_time(&mut self, kind: CursorKind, now: Timestamp) {
+        let (delivered, seen) = (self.delivered, self.seen);
+        let more = self.more.get_or_insert_default();
+        match kind {
+            CursorKind::Delivered => more.delivered.note(delivered, now),
+            CursorKind::Seen => more.seen.note(seen, now),
         }
-        self.more.get_or_insert_default().seen.note(seq, now);
-        Some(std::mem::replace(&mut self.seen, seq))
     }
 
     /// The user wrote an event. Whoever had everything before it has it too: it is the user's own.

@@ -10,7 +10,7 @@ use super::dialect::{Dialect, Push};
 use super::error::Refusal;
 use super::frame::{Frame, text_frame};
 use super::presence::Presence;
-use crate::ids::{DeviceId, MessageId, RoomId, UserId};
+use crate::ids::{DeviceId, MessageId, RoomId, SessionId, UserId};
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
 
 /// Raw JSON to be written as it is.
@@ -155,7 +155,7 @@ pub struct AuthSuccess<'a> {
     /// Who the token says it is.
     pub user_id: &'a UserId,
     /// This connection's session.
-    pub session_id: &'a str,
+    pub session_id: &'a SessionId,
     /// The device, if the client said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<&'a DeviceId>,

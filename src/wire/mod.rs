@@ -4,6 +4,7 @@
 //! protocol and nothing of rooms' members, stores or sockets.
 
 mod ack;
+mod auth;
 pub mod decode;
 pub mod dialect;
 pub mod encode;

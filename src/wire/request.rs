@@ -3,18 +3,18 @@
 //! All names of an event lead to the same request, so that nothing behind this module knows of aliases.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use super::ack::{Ack, AckKind, StatusQuestion, UpTo};
 use super::ack::{ack, status};
-use super::dialect::{Dialect, Encoding};
+use super::auth::auth;
+pub use super::auth::{Auth, AuthOptions, auth_options};
 use super::error::{ErrorCode, Refusal};
 use super::presence::{self, Availability, Status};
 use super::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
-use crate::ids::{self, DeviceId, IdError, MessageId, RoomId, UserId};
+use crate::ids::{self, IdError, MessageId, RoomId, UserId};
 use crate::message::Seq;
 
 /// Longest part of a parser's message that is passed on to the client, in bytes.
@@ -98,38 +98,6 @@ pub enum Request<'a> {
     Ack(Ack),
     /// `get-message-status`
     Status(StatusQuestion),
-}
-
-/// Data of `auth`.
-#[derive(Debug, Default)]
-pub struct Auth<'a> {
-    /// The token.
-    pub token: Cow<'a, str>,
-    /// What else it says.
-    pub options: AuthOptions,
-    /// What the client has seen, by room.
-    pub since: Vec<(RoomId, Since)>,
-}
-
-/// What a client says of itself when it authenticates.
-#[derive(Clone, Debug)]
-pub struct AuthOptions {
-    /// Which of the user's devices it is.
-    pub device: Option<DeviceId>,
-    /// How it wants its pushes.
-    pub encoding: Encoding,
-    /// Whether it wants to be live in all the user's rooms at once.
-    pub attach: bool,
-    /// Whether it leaves it to the server to find out what has arrived. Otherwise it acknowledges by itself.
-    pub auto_ack: bool,
-    /// How available its user is by it.
-    pub status: Status,
-}
-
-impl Default for AuthOptions {
-    fn default() -> Self {
-        Self { device: None, encoding: Encoding::default(), attach: true, auto_ack: true, status: Status::default() }
-    }
 }
 
 /// How far a client has seen a room.
@@ -264,7 +232,7 @@ pub fn object<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, R
     serde_json::from_str(raw).map_err(|error| Refusal::payload(parser_message(&error)))
 }
 
-fn parser_message(error: &serde_json::Error) -> String {
+pub(super) fn parser_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     let end = text.floor_char_boundary(PARSER_MESSAGE_BYTES_MAX);
@@ -300,14 +268,14 @@ fn label<'a>(field: &'static str, text: Option<Cow<'a, str>>) -> Result<Option<C
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawSince {
+pub(super) struct RawSince {
     epoch: String,
     seq: Seq,
     message_id: Option<String>,
 }
 
 impl RawSince {
-    fn check(self) -> Result<Since, Refusal> {
+    pub(super) fn check(self) -> Result<Since, Refusal> {
         if self.epoch.len() > ids::ID_BYTES_MAX {
             return Err(Refusal::payload("since.epoch must be at most 200 bytes long"));
         }
@@ -316,76 +284,6 @@ impl RawSince {
         }
         Ok(Since { epoch: self.epoch, seq: self.seq, message_id: self.message_id })
     }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawAuth<'a> {
-    #[serde(borrow)]
-    token: Cow<'a, str>,
-    device_id: Option<Cow<'a, str>>,
-    dialect: Option<RawDialect>,
-    batch: Option<bool>,
-    presence: Option<Status>,
-    auto_ack: Option<bool>,
-    attach: Option<bool>,
-    since: Option<BTreeMap<String, RawSince>>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawDialect {
-    Room,
-    Conversation,
-}
-
-fn auth<'a>(data: Option<&'a RawValue>) -> Result<Auth<'a>, Refusal> {
-    if let Some(token) = bare(data) {
-        return Ok(Auth { token, ..Auth::default() });
-    }
-    let raw: RawAuth<'a> = object(data)?;
-    let mut since = Vec::new();
-    for (room, seen) in raw.since.unwrap_or_default() {
-        since.push((room_id(&room)?, seen.check()?));
-    }
-    let options = AuthOptions {
-        device: raw.device_id.map(|id| DeviceId::parse(&id).map_err(bad_id("deviceId"))).transpose()?,
-        encoding: Encoding {
-            dialect: match raw.dialect {
-                Some(RawDialect::Conversation) => Dialect::Conversation,
-                Some(RawDialect::Room) | None => Dialect::Room,
-            },
-            batch: raw.batch.unwrap_or(false),
-        },
-        attach: raw.attach.unwrap_or(true),
-        auto_ack: raw.auto_ack.unwrap_or(true),
-        status: raw.presence.unwrap_or_default(),
-    };
-    Ok(Auth { token: raw.token, options, since })
-}
-
-/// The options of `auth` from a query string's decoded pairs. Pairs of other names are ignored.
-///
-/// # Errors
-///
-/// `INVALID_PAYLOAD` for a value that the field cannot have.
-pub fn auth_options<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<AuthOptions, Refusal> {
-    let mut fields = serde_json::Map::new();
-    fields.insert("token".to_owned(), "".into());
-    for (name, value) in pairs {
-        let value = match name {
-            "deviceId" | "dialect" | "presence" => serde_json::Value::from(value),
-            "batch" | "autoAck" | "attach" => match value {
-                "true" | "1" => true.into(),
-                "false" | "0" => false.into(),
-                _ => return Err(Refusal::payload(format!("{name} must be true or false"))),
-            },
-            _ => continue,
-        };
-        fields.insert(name.to_owned(), value);
-    }
-    let raw = serde_json::value::to_raw_value(&fields).map_err(|error| Refusal::payload(parser_message(&error)))?;
-    auth(Some(&raw)).map(|auth| auth.options)
 }
 
 #[derive(Deserialize)]
@@ -515,6 +413,7 @@ fn delete<'a>(data: Option<&'a RawValue>) -> Result<Request<'a>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Dialect, Encoding};
 
     fn with<T>(event: &str, data: &str, check: impl FnOnce(Result<Request<'_>, Refusal>) -> T) -> T {
         let raw: Box<RawValue> = serde_json::from_str(data).unwrap();

@@ -51,12 +51,14 @@ pub(super) struct Connection {
     join: Vec<u8>,
     leftover: Vec<u8>,
     unsent: Vec<u8>,
+    begun_ns: u64,
+    pongs: u64,
     ending: Option<Box<str>>,
 }
 
 impl Connection {
-    /// Begins to connect; the request goes out as soon as the kernel takes it.
-    pub(super) fn open(opening: Opening) -> Result<Self, BenchError> {
+    /// Begins to connect, now; the request goes out as soon as the kernel takes it.
+    pub(super) fn open(opening: Opening, now_ns: u64) -> Result<Self, BenchError> {
         Ok(Self {
             stream: TcpStream::connect(opening.address).map_err(failed("connect"))?,
             seat: opening.seat,
@@ -66,6 +68,8 @@ impl Connection {
             join: opening.join,
             leftover: Vec::new(),
             unsent: opening.request,
+            begun_ns: now_ns,
+            pongs: 0,
             ending: None,
         })
     }
@@ -80,6 +84,16 @@ impl Connection {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// When it began to connect.
+    pub(super) fn begun_ns(&self) -> u64 {
+        self.begun_ns
+    }
+
+    /// Pings of the server that were answered.
+    pub(super) fn pongs(&self) -> u64 {
+        self.pongs
     }
 
     /// Why it ended, if it did.
@@ -216,10 +230,12 @@ impl Connection {
                     self.greet(incoming);
                 }
             }
+            // By the pong a server knows that what it wrote before the ping has arrived, so it is not to wait.
             frame::PING => {
                 let mut pong = Vec::new();
                 frame::push_masked(&mut pong, frame::PONG, payload);
                 self.send(&pong);
+                self.pongs += 1;
             }
             frame::PONG => {}
             frame::CLOSE => {
@@ -241,5 +257,64 @@ impl Connection {
             Incoming::Refused { code, .. } => self.end(&format!("the server refused it: {code}")),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::cli::bench::measure::OPEN_TIME_MAX;
+    use crate::cli::bench::swarm::Swarm;
+
+    /// Enough, at 50 ms each, for the slowest machine.
+    const TURNS_MAX: usize = 600;
+
+    #[test]
+    fn a_ping_behind_data_is_answered_with_a_masked_pong_of_its_payload() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().expect("the client");
+            peer.set_read_timeout(Some(OPEN_TIME_MAX)).expect("a timeout");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                peer.read_exact(&mut byte).expect("a request");
+                request.extend_from_slice(&byte);
+            }
+            let mut answer = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n",
+                accept = frame::ACCEPT
+            )
+            .into_bytes();
+            for (opcode, payload) in [(frame::TEXT, b"{}".as_slice()), (frame::PING, b"+")] {
+                frame::push_plain_head(&mut answer, opcode, payload.len());
+                answer.extend_from_slice(payload);
+            }
+            peer.write_all(&answer).expect("an answer");
+            let mut pong = [0; 7];
+            peer.read_exact(&mut pong).expect("a pong");
+            pong
+        });
+        let request = dialect::upgrade("here", "/floor/r0", None);
+        let seat = Seat { room: 0, member: 0 };
+        let mut swarm = Swarm::new().expect("epoll");
+        let opening = Opening { address, dialect: Dialect::Floor, seat, request, join: Vec::new() };
+        swarm.open(vec![opening], OPEN_TIME_MAX).expect("a connection");
+        for _ in 0..TURNS_MAX {
+            if swarm.pongs() > 0 {
+                break;
+            }
+            swarm.turn(u64::MAX, |_, _, _| ()).expect("epoll");
+        }
+        assert_eq!(swarm.pongs(), 1);
+        let mut pong = server.join().expect("a pong").to_vec();
+        let head = frame::head(&pong).expect("a head");
+        let mut payload = pong.split_off(head.head_bytes);
+        frame::unmask(&mut payload, head.mask.expect("a mask"));
+        assert_eq!((head.opcode, payload.as_slice()), (frame::PONG, b"+".as_slice()));
     }
 }

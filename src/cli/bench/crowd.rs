@@ -81,7 +81,8 @@ fn seating(connections: usize) -> Seating {
     Seating::Rooms { rooms: connections / members, members }
 }
 
-fn resident(pid: u32) -> Result<f64, BenchError> {
+/// Resident bytes of the process under test.
+pub(super) fn resident(pid: u32) -> Result<f64, BenchError> {
     let bytes = resident_bytes(pid).ok_or_else(|| BenchError::Usage(format!("process {pid} has no memory to read")))?;
     Ok(bytes as f64)
 }
@@ -104,7 +105,8 @@ fn rest(swarm: Option<&mut Swarm>) -> Result<(), BenchError> {
     }
 }
 
-fn check_descriptors(connections: usize) -> Result<(), BenchError> {
+/// Refuses a crowd for which there are not enough open files.
+pub(super) fn check_descriptors(connections: usize) -> Result<(), BenchError> {
     let wanted = connections as u64 + DESCRIPTORS_SPARE;
     match getrlimit(Resource::Nofile).current {
         Some(most) if most < wanted => Err(BenchError::Usage(format!(

@@ -33,6 +33,12 @@ pub(super) enum Incoming {
     Authenticated,
     /// The join was.
     Joined,
+    /// What had waited is here.
+    Flushed,
+    /// A user types, or no longer does.
+    Typing { user: usize, is_typing: bool },
+    /// A user's presence is as an update of ours said.
+    Presence(Stamp),
     /// Something was refused; with the number of the message, if it was one.
     Refused { code: String, number: Option<u64> },
     /// Nothing that matters here.
@@ -65,7 +71,38 @@ pub(super) fn upgraded(head: &[u8]) -> Result<(), String> {
 
 /// The masked frame with which a connection joins a room.
 pub(super) fn join(room: &str) -> Vec<u8> {
-    let text = format!(r#"{{"event":"join-room","data":{{"conversationId":"{room}"}}}}"#);
+    masked(&format!(r#"{{"event":"join-room","data":{{"conversationId":"{room}"}}}}"#))
+}
+
+/// The masked frame that acknowledges everything in a room.
+pub(super) fn ack_all(room: &str) -> Vec<u8> {
+    // Beyond the head means the head.
+    masked(&format!(r#"{{"event":"ack","data":{{"conversationId":"{room}","upTo":{HEAD}}}}}"#, HEAD = u32::MAX))
+}
+
+/// The masked frame that tells a room that somebody types, or no longer does.
+pub(super) fn typing(room: &str, is_typing: bool) -> Vec<u8> {
+    let event = if is_typing { "typing-start" } else { "typing-stop" };
+    masked(&format!(r#"{{"event":"{event}","data":{{"conversationId":"{room}"}}}}"#))
+}
+
+/// The masked frame that changes the sender's presence. The stamp is in its text.
+pub(super) fn presence(status: &str, stamp: Stamp) -> Vec<u8> {
+    let mut text = format!(r#"{{"event":"presence-update","data":{{"status":"{status}","text":""#).into_bytes();
+    stamp.write(&mut text, 0);
+    text.extend_from_slice(br#""}}"#);
+    let mut out = Vec::new();
+    frame::push_masked(&mut out, frame::TEXT, &text);
+    out
+}
+
+/// The masked frame that asks to hear of the presence of some users.
+pub(super) fn subscribe_presence(users: &[String]) -> Result<Vec<u8>, serde_json::Error> {
+    let users = serde_json::to_string(users)?;
+    Ok(masked(&format!(r#"{{"event":"subscribe-presence","data":{{"userIds":{users}}}}}"#)))
+}
+
+fn masked(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     frame::push_masked(&mut out, frame::TEXT, text.as_bytes());
     out
@@ -142,6 +179,8 @@ impl Listener {
     pub(super) fn hear(&mut self, text: &[u8]) -> Incoming {
         const MESSAGE: &[u8] = br#"{"event":"message-new""#;
         const ACK: &[u8] = br#"{"event":"message-ack","id":"#;
+        const TYPING: &[u8] = br#"{"event":"typing"#;
+        const PRESENCE: &[u8] = br#"{"event":"presence""#;
         const HEARTBEAT: &[u8] = br#"{"event":"heartbeat-ack""#;
         if self.dialect == Dialect::Floor || text.starts_with(MESSAGE) {
             return Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Delivery);
@@ -153,6 +192,12 @@ impl Listener {
         }
         if text.starts_with(HEARTBEAT) {
             return Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Heartbeat);
+        }
+        if text.starts_with(PRESENCE) {
+            return Stamp::find(text, &mut self.hint).map_or(Incoming::Other, Incoming::Presence);
+        }
+        if text.starts_with(TYPING) {
+            return typist(text).map_or(Incoming::Other, |(user, is_typing)| Incoming::Typing { user, is_typing });
         }
         self.hear_slowly(text)
     }
@@ -178,6 +223,7 @@ impl Listener {
             "message-ack" => number.map_or(Incoming::Other, Incoming::Accepted),
             "auth-success" => Incoming::Authenticated,
             "room-joined" => Incoming::Joined,
+            "queue-flushed" => Incoming::Flushed,
             "error" => {
                 let code = envelope.data.get("code").and_then(|code| code.as_str()).unwrap_or("(no code)");
                 Incoming::Refused { code: code.to_owned(), number }
@@ -186,6 +232,26 @@ impl Listener {
             _ => Incoming::Other,
         }
     }
+}
+
+/// Which of our users a push is about, and whether that one types. Answers that list several are of no interest.
+fn typist(text: &[u8]) -> Option<(usize, bool)> {
+    #[derive(Deserialize)]
+    struct Push<'a> {
+        #[serde(borrow)]
+        data: Typing<'a>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typing<'a> {
+        #[serde(borrow)]
+        user_id: std::borrow::Cow<'a, str>,
+        is_typing: bool,
+    }
+    let Push { data } = serde_json::from_slice(text).ok()?;
+    // Before the number may be a prefix, which ends with a `u`.
+    let (_, number) = data.user_id.rsplit_once('u')?;
+    Some((usize::try_from(digits(number.as_bytes())?).ok()?, data.is_typing))
 }
 
 #[cfg(test)]
@@ -214,6 +280,38 @@ mod tests {
             Incoming::Heartbeat(stamp)
         );
         assert_eq!(hear(r#"{"event":"member-joined","data":{}}"#), Incoming::Other);
+    }
+
+    #[test]
+    fn what_is_told_of_others_is_understood() {
+        let typing = r#"{"event":"typing","data":{"conversationId":"r3","userId":"b7-u31","isTyping":true}}"#;
+        assert_eq!(hear(typing), Incoming::Typing { user: 31, is_typing: true });
+        let stop = r#"{"event":"typing-stop","data":{"conversationId":"r3","userId":"u31","isTyping":false}}"#;
+        assert_eq!(hear(stop), Incoming::Typing { user: 31, is_typing: false });
+        let listed = r#"{"event":"typing-users","data":{"conversationId":"r3","users":["u31"]}}"#;
+        assert_eq!(hear(listed), Incoming::Other);
+        let presence =
+            r#"{"event":"presence","data":{"userId":"u1","status":"away","text":"~T0000000000000077~00000005~"}}"#;
+        assert_eq!(hear(presence), Incoming::Presence(Stamp { due_ns: 77, number: 5 }));
+        assert_eq!(hear(r#"{"event":"presence","data":{"userId":"u1","status":"online"}}"#), Incoming::Other);
+        assert_eq!(hear(r#"{"event":"queue-flushed","data":{"count":20}}"#), Incoming::Flushed);
+    }
+
+    #[test]
+    fn what_is_said_is_json() {
+        let said = |mut frame: Vec<u8>| -> serde_json::Value {
+            let head = frame::head(&frame).expect("a head");
+            let mut text = frame.split_off(head.head_bytes);
+            frame::unmask(&mut text, head.mask.expect("a mask"));
+            serde_json::from_slice(&text).expect("JSON")
+        };
+        assert_eq!(said(ack_all("r1"))["data"]["upTo"], u32::MAX);
+        assert_eq!(said(typing("r1", true))["event"], "typing-start");
+        assert_eq!(said(typing("r1", false))["event"], "typing-stop");
+        let stamp = Stamp { due_ns: 77, number: 5 };
+        assert_eq!(said(presence("away", stamp))["data"]["text"], "~T0000000000000077~00000005~");
+        let users = ["u1".to_owned(), "u2".to_owned()];
+        assert_eq!(said(subscribe_presence(&users).expect("JSON"))["data"]["userIds"][1], "u2");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::dialect::{Incoming, Speaker};
 use super::error::{BenchError, failed};
 use super::measure::{OPEN_TIME_MAX, WARM_UP_NS, calm, no_histogram};
-use super::scrape;
+use super::process::CpuTime;
 use super::stamp::Stamp;
 use super::swarm::{Swarm, elapsed_ns};
 use super::target::{Seating, Target};
@@ -28,6 +28,11 @@ pub(crate) struct DurableFigures {
     pub(crate) p99_ms: f64,
     /// Messages that shared a commit, on average.
     pub(crate) messages_per_commit: f64,
+    /// Mean time of a commit, as the server tells it, in milliseconds: the rest of an acknowledgement's time is the way to
+    /// it, the wait for the commit before, and the way back.
+    pub(crate) commit_ms: f64,
+    /// CPU time of the process under test for each acknowledgement, in microseconds.
+    pub(crate) cpu_us_per_ack: Option<f64>,
     /// Messages a second that the disk takes in commits of as many as there are senders.
     pub(crate) floor_per_second: f64,
     /// Of those commits, in milliseconds.
@@ -55,10 +60,10 @@ pub(super) fn durable(target: &Target, senders: usize, seconds: u64) -> Result<D
             connection.send(speaker.message(room, Stamp { due_ns: now_ns, number: index as u64 }));
         }
     }
-    let (mut acks, mut commits_before, mut refused) = (0_u64, None, None);
+    let (mut acks, mut before, mut refused) = (0_u64, None, None);
     while swarm.now_ns() < to_ns {
-        if commits_before.is_none() && swarm.now_ns() >= from_ns {
-            commits_before = Some(target.admin.map(scrape::commits).transpose()?.unwrap_or_default());
+        if before.is_none() && swarm.now_ns() >= from_ns {
+            before = Some((target.commits()?, target.pid.and_then(CpuTime::of)));
         }
         swarm.turn(to_ns, |connection, incoming, _| match incoming {
             Incoming::Accepted(_) => {
@@ -79,14 +84,19 @@ pub(super) fn durable(target: &Target, senders: usize, seconds: u64) -> Result<D
     if let Some(code) = refused {
         return Err(BenchError::Inexact(format!("durable: a message was refused with {code}")));
     }
-    let commits = target.admin.map(scrape::commits).transpose()?.unwrap_or_default();
-    let commits = (commits - commits_before.unwrap_or_default()).max(1.0);
+    let (commits_before, cpu_before) = before.unwrap_or_default();
+    let cpu_seconds =
+        cpu_before.zip(target.pid.and_then(CpuTime::of)).map(|(before, after)| after.seconds_since(&before));
+    let commits = commits_before.zip(target.commits()?);
+    let store = commits.and_then(|(before, after)| after.since(before, acks, seconds as f64)).unwrap_or_default();
     let quantile_ms = |quantile| latency_us.value_at_quantile(quantile) as f64 / 1000.0;
     Ok(DurableFigures {
         acks_per_second: acks as f64 / seconds as f64,
         p50_ms: quantile_ms(0.5),
         p99_ms: quantile_ms(0.99),
-        messages_per_commit: acks as f64 / commits,
+        messages_per_commit: store.messages_per_commit,
+        commit_ms: store.commit_ms,
+        cpu_us_per_ack: cpu_seconds.map(|cpu| cpu * 1e6 / acks.max(1) as f64),
         ..DurableFigures::default()
     })
 }

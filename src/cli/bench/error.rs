@@ -10,7 +10,7 @@ pub enum BenchError {
     #[error("cannot start {what}")]
     Start {
         /// Which child.
-        what: &'static str,
+        what: String,
         /// Why.
         source: io::Error,
     },
@@ -18,7 +18,7 @@ pub enum BenchError {
     #[error("{what} {problem}\n{output}")]
     NotReady {
         /// Which child.
-        what: &'static str,
+        what: String,
         /// What was seen of it.
         problem: String,
         /// The end of what it wrote.

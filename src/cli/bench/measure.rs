@@ -2,16 +2,17 @@
 //! open: a message is due when it is due, whatever the server does, and its latency counts from then. Knows nothing of
 //! floors, repetitions and reports.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::dialect::{Incoming, Speaker};
+use super::dialect::{Dialect, Incoming, Speaker};
 use super::error::BenchError;
 use super::ledger::{Account, Ledger, Shape};
-use super::process::CpuTime;
-use super::scrape::PluginCalls;
+use super::meter::{Meter, Spent};
+use super::scrape::{PluginCalls, StoreFigures};
 use super::stamp::Stamp;
 use super::swarm::{Swarm, elapsed_ns};
 use super::target::{Seating, Target};
@@ -46,6 +47,8 @@ pub(crate) struct Figures {
     pub(crate) generator_share: f64,
     /// Mean length of a delivered frame.
     pub(crate) frame_bytes: f64,
+    /// Pings of the server answered, a second, by all connections.
+    pub(crate) pongs_per_second: f64,
 }
 
 /// A loaded run.
@@ -54,6 +57,8 @@ pub(super) struct Run {
     pub(super) figures: Figures,
     pub(super) account: Account,
     pub(super) plugin_calls: Vec<PluginCalls>,
+    /// What the disk did, if there was one.
+    pub(super) store: Option<StoreFigures>,
 }
 
 /// An offered load.
@@ -65,36 +70,13 @@ pub(super) struct Load {
     pub(super) seconds: u64,
 }
 
-/// The CPU times at one edge of the window.
-struct Edge {
-    at_ns: u64,
-    target: Option<CpuTime>,
-    own: Option<CpuTime>,
-}
-
-/// What happened between two edges.
-struct Spent {
-    seconds: f64,
-    target_cpu_seconds: Option<f64>,
-    own_cpu_seconds: f64,
-}
-
-/// The window of a run, opened and shut by the clock.
-struct Meter {
-    pid: Option<u32>,
-    from_ns: u64,
-    to_ns: u64,
-    first: Option<Edge>,
-    last: Option<Edge>,
-}
-
 /// Runs a fan-out load.
 pub(super) fn fan_out(target: &Target, load: Load) -> Result<Run, BenchError> {
     let mut swarm = Swarm::new()?;
     let seating = Seating::Rooms { rooms: load.rooms, members: load.members };
     swarm.open(target.openings(seating)?, OPEN_TIME_MAX)?;
     calm(&mut swarm)?;
-    let counters = target.plugin_counters()?;
+    let (counters, commits) = (target.plugin_counters()?, target.commits()?);
     let begin_ns = swarm.now_ns();
     let mut meter = Meter::new(target.pid, begin_ns + WARM_UP_NS, load.seconds);
     let interval_ns = 1_000_000_000 / load.messages_per_second.max(1);
@@ -118,7 +100,7 @@ pub(super) fn fan_out(target: &Target, load: Load) -> Result<Run, BenchError> {
             }
             next += 1;
         }
-        ledger.set_window(meter.see(now_ns));
+        ledger.set_window(meter.see(now_ns, &swarm));
         if next == messages && meter.is_over() {
             if settled_ns.is_none() && ledger.is_settled() {
                 settled_ns = Some(now_ns);
@@ -137,7 +119,10 @@ pub(super) fn fan_out(target: &Target, load: Load) -> Result<Run, BenchError> {
     let figures = figures(&meter.spent(), deliveries, latency_us, late_us);
     let account = ledger.close(swarm.endings());
     let plugin_calls = target.plugin_calls(counters.as_ref(), account.sent)?;
-    Ok(Run { figures: Figures { frame_bytes, ..figures }, account, plugin_calls })
+    let seconds = (swarm.now_ns() - begin_ns) as f64 / 1e9;
+    let commits = commits.zip(target.commits()?);
+    let store = commits.and_then(|(before, after)| after.since(before, account.accepted, seconds));
+    Ok(Run { figures: Figures { frame_bytes, ..figures }, account, plugin_calls, store })
 }
 
 /// Runs a closed loop of one request in flight on each connection.
@@ -161,7 +146,7 @@ pub(super) fn echo(target: &Target, connections: usize, seconds: u64) -> Result<
     let mut in_window = 0;
     loop {
         let now_ns = swarm.now_ns();
-        let open = meter.see(now_ns);
+        let open = meter.see(now_ns, &swarm);
         let all_back = account.delivered + account.refused.values().sum::<u64>() >= account.sent;
         if meter.is_over() && (all_back || now_ns >= to_ns + DRAIN_NS_MAX) {
             break;
@@ -193,7 +178,31 @@ pub(super) fn echo(target: &Target, connections: usize, seconds: u64) -> Result<
     }
     let late_us = Histogram::new_with_bounds(1, 2, 3).unwrap_or_else(|_| latency_us.clone());
     let figures = figures(&meter.spent(), in_window, &latency_us, &late_us);
-    Ok(Run { figures, account, plugin_calls: Vec::new() })
+    Ok(Run { figures, account, plugin_calls: Vec::new(), store: None })
+}
+
+/// Waits until each of some connections has had an answer to a heartbeat, and so to all that it asked before.
+pub(super) fn answered(swarm: &mut Swarm, connections: Range<usize>) -> Result<(), BenchError> {
+    let mut speaker = Speaker::new(Dialect::Stentor);
+    for index in connections.clone() {
+        if let Some(connection) = swarm.connection(index) {
+            connection.send(speaker.heartbeat(Stamp::default()));
+        }
+    }
+    let (wanted, deadline_ns) = (connections.len(), swarm.now_ns() + OPEN_TIME_MAX.as_nanos() as u64);
+    let (mut ready, mut refused) = (0, None);
+    while ready < wanted {
+        swarm.turn(deadline_ns, |_, incoming, _| match incoming {
+            Incoming::Heartbeat(_) => ready += 1,
+            Incoming::Refused { code, .. } => refused = Some(code),
+            _ => {}
+        })?;
+        let late = (swarm.now_ns() >= deadline_ns).then(|| "no answer to a heartbeat".to_owned());
+        if let Some(problem) = refused.take().or_else(|| swarm.endings().next().map(str::to_owned)).or(late) {
+            return Err(BenchError::Connect { ready, wanted, problem });
+        }
+    }
+    Ok(())
 }
 
 /// Lets pass what the joins caused.
@@ -210,52 +219,6 @@ pub(super) fn no_histogram() -> BenchError {
     BenchError::Usage("no histogram of these bounds".to_owned())
 }
 
-impl Meter {
-    fn new(pid: Option<u32>, from_ns: u64, seconds: u64) -> Self {
-        Self { pid, from_ns, to_ns: from_ns + seconds * 1_000_000_000, first: None, last: None }
-    }
-
-    /// Takes the readings whose time has come; says whether the window is open.
-    fn see(&mut self, now_ns: u64) -> bool {
-        if self.first.is_none() && now_ns >= self.from_ns {
-            self.first = Some(self.edge(now_ns));
-        } else if self.first.is_some() && self.last.is_none() && now_ns >= self.to_ns {
-            self.last = Some(self.edge(now_ns));
-        }
-        self.first.is_some() && self.last.is_none()
-    }
-
-    fn is_over(&self) -> bool {
-        self.last.is_some()
-    }
-
-    fn next_edge_ns(&self) -> u64 {
-        match (&self.first, &self.last) {
-            (None, _) => self.from_ns,
-            (_, None) => self.to_ns,
-            _ => u64::MAX,
-        }
-    }
-
-    fn edge(&self, at_ns: u64) -> Edge {
-        Edge { at_ns, target: self.pid.and_then(CpuTime::of), own: CpuTime::of(std::process::id()) }
-    }
-
-    fn spent(&self) -> Spent {
-        let (Some(first), Some(last)) = (&self.first, &self.last) else {
-            return Spent { seconds: 0.0, target_cpu_seconds: None, own_cpu_seconds: 0.0 };
-        };
-        let between = |first: &Option<CpuTime>, last: &Option<CpuTime>| {
-            first.as_ref().zip(last.as_ref()).map(|(first, last)| last.seconds_since(first))
-        };
-        Spent {
-            seconds: last.at_ns.saturating_sub(first.at_ns) as f64 / 1e9,
-            target_cpu_seconds: between(&first.target, &last.target),
-            own_cpu_seconds: between(&first.own, &last.own).unwrap_or_default(),
-        }
-    }
-}
-
 fn figures(spent: &Spent, count: u64, latency_us: &Histogram<u64>, late_us: &Histogram<u64>) -> Figures {
     let (count, seconds) = (count as f64, spent.seconds.max(1e-9));
     let quantile_ms = |quantile| latency_us.value_at_quantile(quantile) as f64 / 1000.0;
@@ -270,5 +233,6 @@ fn figures(spent: &Spent, count: u64, latency_us: &Histogram<u64>, late_us: &His
         late_p99_ms: late_us.value_at_quantile(0.99) as f64 / 1000.0,
         generator_share: spent.own_cpu_seconds / seconds,
         frame_bytes: 0.0,
+        pongs_per_second: spent.pongs as f64 / seconds,
     }
 }

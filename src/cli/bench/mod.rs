@@ -2,20 +2,29 @@
 //! a server could do, on the same machine in the same minute. It starts both as its own children. It must not know the
 //! server's code: it speaks the wire protocol, `/proc` and `/metrics`, as any outsider could.
 //!
-//! `workload` says what is run, `series` in which order, `measure`, `crowd` and `torture` run one thing once, `swarm` and `client`
-//! hold the connections, `place` keeps them off the server's processors, `ledger` counts, `report` and `table` tell.
+//! `workload` says what is run, `program` with which server, `series` in which order, `measure`, `crowd`, `durable`,
+//! `reconnect`, `typing`, `presence` and `torture` run one thing once, `swarm` and `client`
+//! hold the connections, `place` keeps them off the server's processors, `ledger` counts, `trials`, `report`, `comparison` and `table`
+//! conclude and tell.
 
 mod client;
+mod comparison;
 mod crowd;
 mod dialect;
 mod durable;
+mod ephemeral;
 mod error;
 mod floor;
 mod frame;
 mod ledger;
 mod measure;
+mod median;
+mod meter;
 mod place;
+mod presence;
 mod process;
+mod program;
+mod reconnect;
 mod report;
 mod scrape;
 mod series;
@@ -25,6 +34,8 @@ mod swarm;
 mod table;
 mod target;
 mod torture;
+mod trials;
+mod typing;
 mod watch;
 mod workload;
 
@@ -37,6 +48,7 @@ use clap::ValueEnum;
 
 pub use error::BenchError;
 
+use program::Program;
 use series::Series;
 use target::Given;
 use workload::{Choice, Settings};
@@ -65,6 +77,10 @@ pub struct BenchArgs {
     /// The store on disk, in the fan-out workloads
     #[arg(long, value_enum, default_value = "off")]
     durable: Switch,
+    /// Acknowledgements by pong (`autoAck`), in the fan-out, durable and reconnect workloads; `both` also says what they
+    /// cost
+    #[arg(long, value_enum, default_value = "on")]
+    acks: Switch,
     /// Seconds that are measured, after one of warm-up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -77,6 +93,10 @@ pub struct BenchArgs {
     /// The component that loops in the torture workload: the test guest `misbehaving`, which does not come with the server
     #[arg(long, value_name = "PATH", default_value = "plugins/built/misbehaving.wasm")]
     torture_plugin: PathBuf,
+    /// A build of the server to start instead of this one; of several, each runs in turn in every repetition, and is
+    /// compared with the first
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    server: Vec<PathBuf>,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -106,6 +126,9 @@ enum Part {
         /// The processors it may use
         #[arg(long, value_delimiter = ',')]
         cpus: Vec<usize>,
+        /// Another binary than this
+        #[arg(long)]
+        program: Option<PathBuf>,
         /// The arguments of that command
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -172,7 +195,9 @@ impl Switch {
 pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
     match &args.part {
         Some(Part::Floor(floor)) => return floor::run(floor),
-        Some(Part::Tied { cpus, arguments }) => return Err(server::run_tied(cpus, arguments)),
+        Some(Part::Tied { cpus, program, arguments }) => {
+            return Err(server::run_tied(cpus, program.as_deref(), arguments));
+        }
         None => {}
     }
     let report = series(args)?.run()?;
@@ -188,7 +213,12 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         admin: args.admin,
         pid: args.pid,
     });
-    let ours = [(Choice::Plugin, "plugin"), (Choice::Torture, "torture"), (Choice::Durable, "durable")];
+    let ours = [
+        (Choice::Plugin, "plugin"),
+        (Choice::Torture, "torture"),
+        (Choice::Durable, "durable"),
+        (Choice::Reconnect, "reconnect"),
+    ];
     if let Some((_, name)) = ours.iter().find(|(choice, _)| given.is_some() && args.workload.contains(choice)) {
         return Err(BenchError::Usage(format!("--workload {name}: needs a server of our own, not --url")));
     }
@@ -196,14 +226,21 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         let path = args.torture_plugin.display();
         return Err(BenchError::Usage(format!("--torture-plugin: {path} is not there; it is built by plugins/build")));
     }
-    let settings = if given.is_some() { as_is() } else { settings(args) };
+    let settings = if given.is_some() { as_is(args) } else { settings(args) };
     let choices: &[Choice] = if given.is_some() && args.workload.contains(&Choice::All) {
         &[Choice::W1, Choice::W2, Choice::W2b, Choice::W3, Choice::Echo]
     } else {
         &args.workload
     };
+    let cases = workload::cases(choices, &settings);
+    let programs = programs(args)?;
+    let in_memory = programs.iter().find(|program| !program.has_durability()).and_then(Program::name);
+    if let Some(name) = in_memory.filter(|_| cases.iter().any(|case| case.setup.durable)) {
+        return Err(BenchError::Usage(format!("--server {name}: this build has no store on disk")));
+    }
     Ok(Series {
-        cases: workload::cases(choices, &settings),
+        cases,
+        programs,
         reps: usize::try_from(args.reps).unwrap_or(1),
         seconds: args.seconds,
         connections: usize::try_from(args.connections).unwrap_or(usize::MAX),
@@ -211,6 +248,13 @@ fn series(args: &BenchArgs) -> Result<Series, BenchError> {
         torture_plugin: args.torture_plugin.clone(),
         given,
     })
+}
+
+fn programs(args: &BenchArgs) -> Result<Vec<Program>, BenchError> {
+    if args.server.is_empty() {
+        return Ok(vec![Program::own()]);
+    }
+    args.server.iter().map(|path| Program::at(path)).collect()
 }
 
 fn settings(args: &BenchArgs) -> Settings {
@@ -224,16 +268,18 @@ fn settings(args: &BenchArgs) -> Settings {
         plugin: args.plugin.settings(),
         acl: args.acl.settings(),
         durable: args.durable.settings(),
+        acks: args.acks.settings(),
     }
 }
 
-/// Of a server that is not ours, nothing can be set.
-fn as_is() -> Settings {
+/// Of a server that is not ours, nothing can be set; but the clients are ours.
+fn as_is(args: &BenchArgs) -> Settings {
     Settings {
         shards: vec![None],
         room_flush_ms: vec![None],
         plugin: vec![false],
         acl: vec![false],
         durable: vec![false],
+        acks: args.acks.settings(),
     }
 }

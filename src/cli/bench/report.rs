@@ -3,15 +3,18 @@
 
 use serde::Serialize;
 
+use super::comparison::{self, Comparison};
 use super::crowd::{IdleFigures, StormFigures};
 use super::durable::DurableFigures;
+use super::ephemeral::EphemeralFigures;
 use super::error::BenchError;
 use super::ledger::Account;
 use super::measure::Figures;
-use super::scrape::PluginCalls;
+use super::reconnect::ReconnectFigures;
+use super::scrape::{PluginCalls, StoreFigures};
 use super::server::LOOPING_CALL_MS_MAX;
 use super::torture::{Latency, Phase};
-use super::workload::Setup;
+use super::workload::{Setup, Workload};
 
 /// What the floor must reach in W1 for ratios to mean anything.
 const FLOOR_PER_CPU_SECOND_MIN: f64 = 100_000.0;
@@ -33,14 +36,19 @@ pub(crate) struct Report {
     pub(crate) idle: Vec<IdleRow>,
     pub(crate) storm: Vec<StormRow>,
     pub(crate) durable: Vec<DurableRow>,
+    pub(crate) reconnect: Vec<ReconnectRow>,
+    pub(crate) ephemeral: Vec<EphemeralRow>,
     pub(crate) torture: Vec<TortureRow>,
     pub(crate) plugin_costs: Vec<PluginCost>,
+    pub(crate) comparisons: Vec<Comparison>,
 }
 
 /// A fan-out or echo workload in one setup: medians over the repetitions, counts over all of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct LoadedRow {
     pub(crate) workload: &'static str,
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
     pub(crate) is_echo: bool,
     pub(crate) setup: Setup,
     /// Median of the repetitions' ratios of work by CPU second, server to floor.
@@ -52,6 +60,8 @@ pub(crate) struct LoadedRow {
     pub(crate) account: Account,
     pub(crate) floor_account: Account,
     pub(crate) plugin_calls: Vec<PluginCalls>,
+    /// What the disk did, if there was one.
+    pub(crate) store: Option<StoreFigures>,
     pub(crate) server_runs: Vec<Figures>,
     pub(crate) floor_runs: Vec<Figures>,
 }
@@ -59,6 +69,8 @@ pub(crate) struct LoadedRow {
 /// The idle workload in one setup.
 #[derive(Debug, Serialize)]
 pub(crate) struct IdleRow {
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
     pub(crate) setup: Setup,
     pub(crate) connections: usize,
     pub(crate) server: IdleFigures,
@@ -68,6 +80,8 @@ pub(crate) struct IdleRow {
 /// One pass of the storm in one setup.
 #[derive(Debug, Serialize)]
 pub(crate) struct StormRow {
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
     pub(crate) setup: Setup,
     pub(crate) connections: usize,
     pub(crate) pass: usize,
@@ -78,6 +92,8 @@ pub(crate) struct StormRow {
 /// The durable workload in one setup, with so many senders: medians over the repetitions.
 #[derive(Debug, Serialize)]
 pub(crate) struct DurableRow {
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
     pub(crate) setup: Setup,
     pub(crate) senders: usize,
     /// Acknowledgements a second to what the disk alone does.
@@ -85,9 +101,54 @@ pub(crate) struct DurableRow {
     pub(crate) figures: DurableFigures,
 }
 
+/// The reconnect workload in one setup: medians over the repetitions, counts over all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReconnectRow {
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
+    pub(crate) setup: Setup,
+    pub(crate) devices: usize,
+    /// Messages that wait for each.
+    pub(crate) queued: usize,
+    pub(crate) figures: ReconnectFigures,
+    pub(crate) account: Account,
+}
+
+/// A storm of what is told and forgotten: medians over the repetitions, counts over all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct EphemeralRow {
+    pub(crate) workload: &'static str,
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
+    pub(crate) setup: Setup,
+    /// What the 99th percentile should be at most.
+    pub(crate) p99_bound_ms: Option<f64>,
+    /// Whether it is.
+    pub(crate) holds: Option<bool>,
+    pub(crate) figures: EphemeralFigures,
+    pub(crate) account: Account,
+}
+
+impl EphemeralRow {
+    /// A row, judged by its workload's bound.
+    pub(super) fn new(
+        workload: Workload,
+        program: Option<String>,
+        setup: Setup,
+        figures: EphemeralFigures,
+        account: Account,
+    ) -> Self {
+        let p99_bound_ms = workload.p99_bound_ms();
+        let holds = p99_bound_ms.map(|bound| figures.p99_ms <= bound);
+        Self { workload: workload.name, program, setup, p99_bound_ms, holds, figures, account }
+    }
+}
+
 /// The torture workload in one setup, with a quarantine or without: medians over the repetitions, counts over all of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct TortureRow {
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
     pub(crate) setup: Setup,
     /// Whether the plugin is put into quarantine for what it does.
     pub(crate) quarantine: bool,
@@ -112,9 +173,10 @@ pub(crate) struct PhaseRow {
 
 impl TortureRow {
     /// A row without phases.
-    pub(super) fn new(setup: Setup, quarantine: bool, plugin_calls: Vec<PluginCalls>) -> Self {
+    pub(super) fn new(program: Option<String>, setup: Setup, quarantine: bool, plugin_calls: Vec<PluginCalls>) -> Self {
         let deadline_ms = f64::from(LOOPING_CALL_MS_MAX);
-        Self { setup, quarantine, deadline_ms, phases: Vec::new(), account: Account::default(), plugin_calls }
+        let (phases, account) = (Vec::new(), Account::default());
+        Self { program, setup, quarantine, deadline_ms, phases, account, plugin_calls }
     }
 
     /// Adds a phase, if it was seen, and judges it by the baseline, which comes first.
@@ -137,6 +199,8 @@ impl TortureRow {
 #[derive(Debug, Serialize)]
 pub(crate) struct PluginCost {
     pub(crate) workload: &'static str,
+    /// The `--server` that it was, if there was a choice.
+    pub(crate) program: Option<String>,
     pub(crate) setup: Setup,
     pub(crate) per_cpu_second_off: f64,
     pub(crate) per_cpu_second_on: f64,
@@ -157,6 +221,7 @@ impl Report {
             }
         }
         self.plugin_costs = self.loaded.iter().filter_map(|on| plugin_cost(on, &self.loaded)).collect();
+        self.comparisons = comparison::all(&self.loaded);
     }
 
     /// The document for machines.
@@ -171,7 +236,10 @@ impl Report {
             .iter()
             .flat_map(|row| [(row.workload, "server", &row.account), (row.workload, "floor", &row.floor_account)]);
         let torture = self.torture.iter().map(|row| ("torture", "server", &row.account));
-        let problems: Vec<String> = loaded.chain(torture).filter_map(problem).collect();
+        let reconnect = self.reconnect.iter().map(|row| ("reconnect", "server", &row.account));
+        let ephemeral = self.ephemeral.iter().map(|row| (row.workload, "server", &row.account));
+        let problems: Vec<String> =
+            loaded.chain(torture).chain(reconnect).chain(ephemeral).filter_map(problem).collect();
         if !problems.is_empty() {
             return Err(BenchError::Inexact(problems.join("; ")));
         }
@@ -203,7 +271,7 @@ fn problem((workload, who, account): (&str, &str, &Account)) -> Option<String> {
 /// Compares a row that has the plugin with the one that only lacks it.
 fn plugin_cost(on: &LoadedRow, rows: &[LoadedRow]) -> Option<PluginCost> {
     let without = Setup { plugin: false, ..on.setup };
-    let off = rows.iter().find(|row| row.workload == on.workload && row.setup == without)?;
+    let off = rows.iter().find(|row| (row.workload, &row.program, row.setup) == (on.workload, &on.program, without))?;
     if !on.setup.plugin {
         return None;
     }
@@ -211,6 +279,7 @@ fn plugin_cost(on: &LoadedRow, rows: &[LoadedRow]) -> Option<PluginCost> {
     let deliveries_per_message = on.account.expected as f64 / on.account.accepted.max(1) as f64;
     Some(PluginCost {
         workload: on.workload,
+        program: on.program.clone(),
         setup: on.setup,
         per_cpu_second_off,
         per_cpu_second_on,
@@ -227,8 +296,9 @@ mod tests {
         let account = Account { sent: 10, accepted: 10, expected: 100, delivered: 100, ..Account::default() };
         LoadedRow {
             workload: "W3",
+            program: None,
             is_echo: false,
-            setup: Setup { shards: Some(1), room_flush_ms: None, plugin, acl: false, durable: false },
+            setup: Setup { shards: Some(1), room_flush_ms: None, plugin, acl: false, durable: false, acks: true },
             ratio: Some(1.0),
             ratio_range: Some((1.0, 1.0)),
             server: Figures { per_cpu_second: Some(per_cpu_second), ..Figures::default() },
@@ -236,6 +306,7 @@ mod tests {
             account: account.clone(),
             floor_account: account,
             plugin_calls: Vec::new(),
+            store: None,
             server_runs: Vec::new(),
             floor_runs: Vec::new(),
         }
@@ -263,7 +334,7 @@ mod tests {
     fn a_phase_is_judged_by_the_baseline_of_its_run() {
         let setup = row(false, 1.0).setup;
         let latency = |p99_ms| Latency { deliveries: 1, p99_ms, ..Latency::default() };
-        let mut torture = TortureRow::new(setup, true, Vec::new());
+        let mut torture = TortureRow::new(None, setup, true, Vec::new());
         torture.add(Phase::Baseline, latency(2.0));
         torture.add(Phase::Looping, Latency::default());
         torture.add(Phase::Looping, latency(12.0));

@@ -1,4 +1,4 @@
-//! The admin listener, read: is the server ready, and what did plugins do. Knows the names of five metrics and no
+//! The admin listener, read: is the server ready, and what did plugins do. Knows the names of seven metrics and no
 //! others, and nothing of the run between two readings.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,9 @@ const WAIT: Duration = Duration::from_secs(2);
 const BODY_BYTES_MAX: u64 = 8 << 20;
 const CALLS: &str = "stentor_plugin_calls_total";
 const DURATION: &str = "stentor_plugin_call_duration_seconds";
-const COMMITS: &str = "stentor_store_commits_total{result=\"ok\"}";
+const COMMITS: &str = "stentor_store_commits_total{result=\"ok\"} ";
+const COMMIT_SECONDS: &str = "stentor_store_commit_duration_seconds_sum ";
+const CONNECTIONS: &str = "stentor_connections ";
 const QUARANTINED: &str = "stentor_plugin_quarantined{";
 const QUARANTINES: &str = "stentor_plugin_quarantines_total{";
 
@@ -76,13 +78,53 @@ pub(super) fn quarantine(admin: SocketAddr) -> Result<Quarantine, BenchError> {
     }
 }
 
-/// Commits to the disk so far, as `/metrics` tells them.
-pub(super) fn commits(admin: SocketAddr) -> Result<f64, BenchError> {
+/// Connections of clients now.
+pub(super) fn connections(admin: SocketAddr) -> Result<f64, BenchError> {
     let (_, body) = get(admin, "/metrics")?;
-    let line = body.lines().find(|line| line.starts_with(COMMITS));
-    line.and_then(parse_line)
-        .map(|(_, value)| value)
-        .ok_or_else(|| BenchError::Admin("/metrics: nothing about commits".to_owned()))
+    value(&body, CONNECTIONS).ok_or_else(|| BenchError::Admin("/metrics: nothing about connections".to_owned()))
+}
+
+/// Commits to the disk so far, and the seconds that they took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Commits {
+    pub(super) count: f64,
+    pub(super) seconds: f64,
+}
+
+/// What commits to the disk cost while messages came in.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct StoreFigures {
+    pub(crate) commits_per_second: f64,
+    pub(crate) messages_per_commit: f64,
+    /// Mean time of a commit, in milliseconds.
+    pub(crate) commit_ms: f64,
+    /// Share of the time in which one was under way.
+    pub(crate) busy_share: f64,
+}
+
+impl Commits {
+    /// Reads it from `/metrics`, if the server tells of commits.
+    pub(super) fn read(admin: SocketAddr) -> Result<Option<Self>, BenchError> {
+        let (_, body) = get(admin, "/metrics")?;
+        let commits = value(&body, COMMITS).zip(value(&body, COMMIT_SECONDS));
+        Ok(commits.map(|(count, seconds)| Self { count, seconds }))
+    }
+
+    /// What happened since `before`, so many seconds ago, with so many messages; nothing if there was no commit.
+    pub(super) fn since(self, before: Self, messages: u64, seconds: f64) -> Option<StoreFigures> {
+        let (count, busy_seconds) = (self.count - before.count, self.seconds - before.seconds);
+        (count > 0.0 && seconds > 0.0).then(|| StoreFigures {
+            commits_per_second: count / seconds,
+            messages_per_commit: messages as f64 / count,
+            commit_ms: busy_seconds * 1000.0 / count,
+            busy_share: busy_seconds / seconds,
+        })
+    }
+}
+
+/// The value of a series that is named to its end.
+fn value(body: &str, series: &str) -> Option<f64> {
+    body.lines().find_map(|line| line.strip_prefix(series)?.split_ascii_whitespace().next()?.parse().ok())
 }
 
 impl PluginCounters {
@@ -199,5 +241,17 @@ mod tests {
         assert!((only.calls_per_message - 1.005).abs() < 1e-9);
         assert!((only.mean_us.expect("a mean") - 2.0).abs() < 1e-9);
         assert!((only.median_us_max.expect("a median") - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn commits_are_by_message_and_by_second() {
+        let body = "stentor_store_commits_total{result=\"error\"} 3\nstentor_store_commits_total{result=\"ok\"} 40\n\
+                    stentor_store_commit_duration_seconds_sum 0.5\n";
+        assert_eq!(value(body, COMMITS).zip(value(body, COMMIT_SECONDS)), Some((40.0, 0.5)));
+        let (before, after) = (Commits { count: 20.0, seconds: 0.3 }, Commits { count: 40.0, seconds: 0.5 });
+        let figures = after.since(before, 200, 2.0).expect("commits");
+        assert!((figures.messages_per_commit - 10.0).abs() < 1e-9 && (figures.commit_ms - 10.0).abs() < 1e-9);
+        assert!((figures.commits_per_second - 10.0).abs() < 1e-9 && (figures.busy_share - 0.1).abs() < 1e-9);
+        assert!(after.since(after, 200, 2.0).is_none());
     }
 }

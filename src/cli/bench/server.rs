@@ -1,4 +1,4 @@
-//! The processes under test, started as our own children from this very binary and ended by their own id, however the
+//! The processes under test, started as our own children, from this very binary unless told otherwise, and ended by their own id, however the
 //! benchmark ends. Writes the server's configuration; knows nothing of what is measured.
 
 use std::fs::{self, DirBuilder, File};
@@ -14,6 +14,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::error::{BenchError, failed};
 use super::place::{self, Place};
+use super::program::Program;
 use super::scrape;
 use super::workload::Setup;
 
@@ -40,7 +41,7 @@ pub(super) const FLOOR: &str = "floor";
 /// A child process and its directory; both are gone when this is dropped.
 #[derive(Debug)]
 pub(super) struct Child {
-    what: &'static str,
+    what: String,
     process: std::process::Child,
     directory: Directory,
 }
@@ -66,6 +67,7 @@ pub(super) const LOOPING_CALL_MS_MAX: u32 = 5;
 
 /// Starts the server and waits until it says that it is ready.
 pub(super) fn start_server(
+    program: &Program,
     setup: Setup,
     looping: Option<Looping<'_>>,
     secret: &str,
@@ -74,10 +76,11 @@ pub(super) fn start_server(
     let directory = Directory::new().map_err(failed("make a directory"))?;
     let (listen, admin) = (free_address()?, free_address()?);
     let file = directory.0.join("stentor.toml");
-    let text = configuration(setup, &plugins(setup, looping)?, secret, [listen, admin], &directory.0)?;
+    let tables = store(program, setup) + &plugins(setup, looping)?;
+    let text = configuration(setup, &tables, secret, [listen, admin], &directory.0)?;
     fs::write(&file, text).map_err(failed("write the configuration"))?;
     let arguments = SERVE.map(str::to_owned).into_iter().chain([file.to_string_lossy().into_owned()]);
-    let mut child = Child::start("the server", arguments.collect(), directory, place)?;
+    let mut child = Child::start(program, "the server", arguments.collect(), directory, place)?;
     child.wait_until(|| matches!(scrape::get(admin, "/readyz"), Ok((200, _))))?;
     Ok(Server { child, listen, admin })
 }
@@ -88,41 +91,49 @@ pub(super) fn start_floor(frame_bytes: usize, place: &Place) -> Result<(Child, S
     let address = free_address()?;
     let (port, frame_bytes) = (address.port().to_string(), frame_bytes.to_string());
     let arguments = ["bench", FLOOR, "--port", &port, "--frame-bytes", &frame_bytes];
-    let mut child = Child::start("the floor", arguments.map(str::to_owned).to_vec(), directory, place)?;
+    let arguments = arguments.map(str::to_owned).to_vec();
+    let mut child = Child::start(&Program::own(), "the floor", arguments, directory, place)?;
     child.wait_until(|| TcpStream::connect(address).is_ok())?;
     Ok((child, address))
 }
 
 /// Ties this process to the one that started it (it is killed when that ends, even by a signal), keeps it to some
-/// processors, and becomes `arguments` of this binary, under the same process id.
-pub(super) fn run_tied(cpus: &[usize], arguments: &[String]) -> BenchError {
+/// processors, and becomes `arguments` of this binary or another, under the same process id.
+pub(super) fn run_tied(cpus: &[usize], program: Option<&Path>, arguments: &[String]) -> BenchError {
     place::move_to(cpus);
     let become_it = || -> io::Result<io::Error> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        Ok(Command::new(std::env::current_exe()?).args(arguments).exec())
+        let program = program.map_or_else(std::env::current_exe, |program| Ok(program.to_owned()))?;
+        Ok(Command::new(program).args(arguments).exec())
     };
     failed("start a child")(become_it().unwrap_or_else(|error| error))
 }
 
 impl Child {
     fn start(
-        what: &'static str,
+        program: &Program,
+        what: &str,
         arguments: Vec<String>,
         directory: Directory,
         place: &Place,
     ) -> Result<Self, BenchError> {
+        let what = program.name().map_or_else(|| what.to_owned(), |name| format!("{what} {name}"));
         let cpus: Vec<String> = place.target.iter().map(usize::to_string).collect();
         let launch = || -> io::Result<std::process::Child> {
             let output = File::create(directory.output())?;
             let mut command = Command::new(std::env::current_exe()?);
-            command.args(["bench", TIED, "--cpus", &cpus.join(","), "--"]).args(arguments);
+            command.args(["bench", TIED, "--cpus", &cpus.join(",")]);
+            if let Some(path) = program.path() {
+                command.arg("--program").arg(path);
+            }
+            command.arg("--").args(arguments);
             command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
             for variable in VARIABLES_REMOVED {
                 command.env_remove(variable);
             }
             command.spawn()
         };
-        let process = launch().map_err(|source| BenchError::Start { what, source })?;
+        let process = launch().map_err(|source| BenchError::Start { what: what.clone(), source })?;
         Ok(Self { what, process, directory })
     }
 
@@ -151,7 +162,7 @@ impl Child {
         let text = fs::read_to_string(self.directory.output()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let last = lines.get(lines.len().saturating_sub(OUTPUT_LINES_MAX)..).unwrap_or_default();
-        BenchError::NotReady { what: self.what, problem, output: last.join("\n") }
+        BenchError::NotReady { what: self.what.clone(), problem, output: last.join("\n") }
     }
 }
 
@@ -197,10 +208,16 @@ fn free_address() -> Result<SocketAddr, BenchError> {
         .map_err(failed("find a port"))
 }
 
-/// The server's configuration: nothing limits the load, everything not named here is as delivered.
+/// Where the store is: a server that cannot be told keeps it in memory.
+fn store(program: &Program, setup: Setup) -> String {
+    let durability = if setup.durable { "disk" } else { "memory" };
+    if program.has_durability() { format!("[store]\ndurability = \"{durability}\"\n") } else { String::new() }
+}
+
+/// The server's configuration: nothing limits the load, everything not named here or in `tables` is as delivered.
 fn configuration(
     setup: Setup,
-    plugins: &str,
+    tables: &str,
     secret: &str,
     [listen, admin]: [SocketAddr; 2],
     directory: &Path,
@@ -213,13 +230,11 @@ fn configuration(
          [log]\nlevel = \"warn\"\n\
          [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n\
          {delivery}\
-         [store]\ndurability = \"{durability}\"\n\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
-         {plugins}",
+         {tables}",
         data = quote(&directory.join("data").to_string_lossy())?,
         secret = quote(secret)?,
-        durability = if setup.durable { "disk" } else { "memory" },
     ))
 }
 

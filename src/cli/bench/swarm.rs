@@ -76,6 +76,11 @@ impl Swarm {
         self.connections.len()
     }
 
+    /// Pings of the server that were answered so far, on all connections.
+    pub(super) fn pongs(&self) -> u64 {
+        self.connections.iter().map(Connection::pongs).sum()
+    }
+
     /// Why connections ended, one entry for each that did.
     pub(super) fn endings(&self) -> impl Iterator<Item = &str> {
         self.connections.iter().filter_map(Connection::ending)
@@ -83,6 +88,19 @@ impl Swarm {
 
     /// Opens connections as fast as they come to be ready, a bounded number at once.
     pub(super) fn open(&mut self, openings: Vec<Opening>, time_max: Duration) -> Result<(), BenchError> {
+        self.open_and_hear(openings, time_max, |_, _, _| ())
+    }
+
+    /// The same, where it matters what those hear that are ready already.
+    pub(super) fn open_and_hear<F>(
+        &mut self,
+        openings: Vec<Opening>,
+        time_max: Duration,
+        mut hear: F,
+    ) -> Result<(), BenchError>
+    where
+        F: FnMut(&mut Connection, Incoming, usize),
+    {
         let wanted = openings.len();
         let deadline_ns = self.now_ns() + time_max.as_nanos() as u64;
         let mut openings = openings.into_iter();
@@ -92,7 +110,7 @@ impl Swarm {
             for opening in openings.by_ref().take(room) {
                 self.begin(opening)?;
             }
-            self.turn(u64::MAX, |_, _, _| ())?;
+            self.turn(u64::MAX, &mut hear)?;
             if self.closed == 0 && self.now_ns() < deadline_ns {
                 continue;
             }
@@ -127,7 +145,7 @@ impl Swarm {
     }
 
     fn begin(&mut self, opening: Opening) -> Result<(), BenchError> {
-        let mut connection = Connection::open(opening)?;
+        let mut connection = Connection::open(opening, self.now_ns())?;
         let token = Token(self.connections.len());
         self.poll
             .registry()

@@ -27,6 +27,12 @@ pub(crate) enum Choice {
     Torture,
     /// 1, 16 and 256 senders, each with one message on its way to the disk
     Durable,
+    /// 5,000 devices come back at once, for each of which 20 messages wait
+    Reconnect,
+    /// 100 rooms of 10 members, who all type: 5 starts a second each, then a stop
+    Typing,
+    /// 2,000 users in rooms of 20, whose presence changes once a second, and 500 subscribers of 50 of them each
+    Presence,
     /// All of them but torture, which needs a plugin that does not come with the server
     All,
 }
@@ -44,6 +50,12 @@ pub(super) enum Kind {
     Storm,
     /// A closed loop of message and acknowledgement, with the store on disk.
     Durable { senders: usize },
+    /// Devices that come back at once, to what waits for each of them.
+    Reconnect { rooms: usize, members: usize, queued: usize },
+    /// Everybody types, by an open schedule.
+    Typing { rooms: usize, members: usize, starts_per_second: u64 },
+    /// Everybody's presence changes, by an open schedule.
+    Presence { rooms: usize, members: usize, subscribers: usize, subscriptions: usize },
     /// Messages to rooms, without and with a guest that loops.
     Torture { rooms: usize, members: usize, messages_per_second: u64 },
 }
@@ -53,6 +65,17 @@ pub(super) enum Kind {
 pub(super) struct Workload {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
+}
+
+impl Workload {
+    /// What the 99th percentile should be at most, where that is agreed.
+    pub(super) fn p99_bound_ms(self) -> Option<f64> {
+        match self.kind {
+            Kind::Typing { .. } => Some(100.0),
+            Kind::Presence { .. } => Some(200.0),
+            _ => None,
+        }
+    }
 }
 
 pub(super) const W1: Workload =
@@ -69,6 +92,14 @@ const DURABLE: [Workload; 3] = [
     Workload { name: "durable", kind: Kind::Durable { senders: 16 } },
     Workload { name: "durable", kind: Kind::Durable { senders: 256 } },
 ];
+const RECONNECT: Workload =
+    Workload { name: "reconnect", kind: Kind::Reconnect { rooms: 500, members: 10, queued: 20 } };
+const TYPING: Workload =
+    Workload { name: "typing", kind: Kind::Typing { rooms: 100, members: 10, starts_per_second: 5 } };
+const PRESENCE: Workload = Workload {
+    name: "presence",
+    kind: Kind::Presence { rooms: 100, members: 20, subscribers: 500, subscriptions: 50 },
+};
 const TORTURE: Workload =
     Workload { name: "torture", kind: Kind::Torture { rooms: 100, members: 10, messages_per_second: 1000 } };
 
@@ -78,7 +109,7 @@ pub(super) const IDLE_ROOM_MEMBERS: usize = 10;
 pub(super) const STORM_PASSES: usize = 3;
 
 /// How the server is set up for a run. `None` leaves a key at the server's own default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Setup {
     /// `shards`.
     pub(crate) shards: Option<usize>,
@@ -90,6 +121,8 @@ pub(crate) struct Setup {
     pub(crate) acl: bool,
     /// Whether the store is on disk.
     pub(crate) durable: bool,
+    /// Whether the clients let the server take their pongs for acknowledgements (`autoAck`).
+    pub(crate) acks: bool,
 }
 
 /// One row of the report to be: a workload in a setup.
@@ -107,6 +140,7 @@ pub(super) struct Settings {
     pub(super) plugin: Vec<bool>,
     pub(super) acl: Vec<bool>,
     pub(super) durable: Vec<bool>,
+    pub(super) acks: Vec<bool>,
 }
 
 /// The cases that the choices make, each once. A setting that cannot matter to a workload is not varied for it.
@@ -128,6 +162,9 @@ pub(super) fn cases(choices: &[Choice], settings: &Settings) -> Vec<Case> {
         (Choice::Echo, ECHO),
         (Choice::Idle, IDLE),
         (Choice::Storm, STORM),
+        (Choice::Reconnect, RECONNECT),
+        (Choice::Typing, TYPING),
+        (Choice::Presence, PRESENCE),
     ] {
         if has(choice) {
             add(workload, settings);
@@ -153,17 +190,23 @@ fn combined(workload: Workload, settings: &Settings) -> Vec<Case> {
     let acls = if paced { settings.acl.as_slice() } else { &[false] };
     let plugins = if paced { settings.plugin.as_slice() } else { &[false] };
     let durables = match workload.kind {
-        Kind::FanOut { .. } => settings.durable.as_slice(),
+        Kind::FanOut { .. } | Kind::Reconnect { .. } => settings.durable.as_slice(),
         Kind::Durable { .. } => &[true],
         _ => &[false],
+    };
+    let acks = match workload.kind {
+        Kind::FanOut { .. } | Kind::Durable { .. } | Kind::Reconnect { .. } => settings.acks.as_slice(),
+        _ => &[true],
     };
     let mut cases = Vec::new();
     for shards in &settings.shards {
         for room_flush_ms in flushes {
             for (plugin, acl) in plugins.iter().flat_map(|plugin| acls.iter().map(move |acl| (*plugin, *acl))) {
-                for durable in durables {
-                    let setup =
-                        Setup { shards: *shards, room_flush_ms: *room_flush_ms, plugin, acl, durable: *durable };
+                for (durable, acks) in
+                    durables.iter().flat_map(|durable| acks.iter().map(move |acks| (*durable, *acks)))
+                {
+                    let (shards, room_flush_ms) = (*shards, *room_flush_ms);
+                    let setup = Setup { shards, room_flush_ms, plugin, acl, durable, acks };
                     cases.push(Case { workload, setup });
                 }
             }
@@ -184,11 +227,16 @@ mod tests {
             plugin: vec![false],
             acl: vec![false],
             durable: vec![false],
+            acks: vec![true],
         };
         assert_eq!(cases(&[Choice::W2], &settings).len(), 4);
         assert_eq!(cases(&[Choice::Echo], &settings).len(), 2);
         assert_eq!(cases(&[Choice::W1, Choice::Plugin], &settings).len(), 16);
         assert_eq!(cases(&[Choice::Torture], &settings).len(), 2);
-        assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 3 * 2 + 3 * 2 + 2 * 4);
+        assert_eq!(cases(&[Choice::All], &settings).len(), 4 * 4 + 6 * 2 + 3 * 2 + 2 * 4);
+        let settings = Settings { acks: vec![false, true], ..settings };
+        assert_eq!(cases(&[Choice::W2], &settings).len(), 8);
+        assert_eq!(cases(&[Choice::Echo, Choice::Idle, Choice::Storm, Choice::Typing], &settings).len(), 4 * 2);
+        assert_eq!(cases(&[Choice::Reconnect], &settings).len(), 2 * 2);
     }
 }

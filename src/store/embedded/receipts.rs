@@ -107,10 +107,17 @@ impl Room {
         };
         let Some(up_to) = up_to else { return Answer::MessageNotFound.into() };
         let cursors = self.cursors_of(&user);
-        let delivered = cursors.deliver(device.as_ref(), up_to, now, limits.devices_per_user_max);
-        let seen = if kind == CursorKind::Seen { cursors.see(up_to, now) } else { None };
+        let delivered = cursors.deliver(device.as_ref(), up_to, limits.devices_per_user_max);
+        let seen = if kind == CursorKind::Seen { cursors.see(up_to) } else { None };
         let told = self.members() <= limits.receipt_members_max;
         let grown = [(CursorKind::Delivered, delivered), (CursorKind::Seen, seen)];
+        for (kind, from) in grown {
+            // Times are of messages. Of who came and went nobody asks when it was delivered.
+            let covers = |from| self.log().is_some_and(|log| log.sent_in(from, up_to).next().is_some());
+            if from.is_some_and(covers) {
+                self.cursors_of(&user).note_time(kind, now);
+            }
+        }
         let moved = grown
             .into_iter()
             .filter(|_| told)
