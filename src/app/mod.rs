@@ -21,7 +21,7 @@ pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
 pub use settings::ApiKeyError;
 use settings::{api_rules, hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
-use storage::Storage;
+use storage::{Storage, Ways};
 
 use crate::config::{ApiKey, Config, DevelopmentKeyError, Problem, development_api_key, development_key};
 use crate::ids::ShardId;
@@ -32,7 +32,7 @@ use crate::net::{
 use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies, Revocations};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::Shard;
-use crate::store::{Classes, Image, Journal, Partition, StoreError};
+use crate::store::{Classes, Image, Partition, StoreError};
 
 /// Threads for what is not a connection's: accepting, metrics.
 const CONTROL_THREADS: usize = 1;
@@ -115,8 +115,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     in_force: Mutex<InForce>,
     policies: Policies,
-    /// Ends when the last shard has.
-    writer: Option<JoinHandle<()>>,
+    /// They end when the last shard has.
+    disk: Vec<JoinHandle<()>>,
     /// Dropped last: it serves the operator until everybody is gone.
     control: tokio::runtime::Runtime,
 }
@@ -159,10 +159,10 @@ impl Server {
         let (acceptor, sockets) = Acceptor::new(client_listener, config.limits.handshakes_max, shards);
         drop(entered);
 
-        let Storage { images, journal, writer } =
+        let Storage { images, ways, threads: disk } =
             Storage::open(&config, shards, mailboxes.clone(), (Arc::clone(&metrics), Arc::clone(&readiness)))?;
         let counted = Arc::clone(&metrics);
-        let parts = ShardParts { config: &config, shards, mailboxes, auth, revocations, journal, metrics: counted };
+        let parts = ShardParts { config: &config, shards, mailboxes, auth, revocations, ways, metrics: counted };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());
         let kept = chains.into_iter().zip(images);
         for (((shard, (chain, image)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail) {
@@ -179,7 +179,7 @@ impl Server {
             threads.push(parts.spawn(shard, (chain, image), inbox, Arc::clone(&gate))?);
         }
 
-        // The shards have the only ways to the writer, so that it ends after them.
+        // The shards have the only ways to the storage, so that it ends after them.
         drop(parts);
         let keys = Keys::keep(authenticator, issuer, &readiness, control.handle());
         control.spawn(acceptor.run(stopped.clone()));
@@ -187,7 +187,7 @@ impl Server {
         control.spawn(keep_metrics(Arc::clone(&metrics)));
         control.spawn(tick(ticks, sweep_interval(&config)));
         let in_force = Mutex::new(InForce { config, keys, api, reloads });
-        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, writer, control })
+        Ok(Self { client, admin, stop, shards: threads, gate, readiness, metrics, in_force, policies, disk, control })
     }
 
     /// Where clients connect.
@@ -218,10 +218,10 @@ impl Server {
                 Err(_) => tracing::error!("a shard panicked"),
             }
         }
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
-            tracing::error!("the store's writer panicked");
+        for thread in self.disk.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
         }
         // A name that is being looked up cannot be called back, and nobody waits for it any more.
         self.control.shutdown_background();
@@ -365,7 +365,7 @@ struct ShardParts<'a> {
     mailboxes: Mailboxes,
     auth: Arc<Auth>,
     revocations: Arc<Revocations>,
-    journal: Option<Journal>,
+    ways: Ways,
     metrics: Arc<Metrics>,
 }
 
@@ -385,7 +385,7 @@ impl ShardParts<'_> {
             Arc::new(Classes::new(&self.config.store, &self.config.rooms)),
             store_limits(self.config, self.shards),
         );
-        let (journal, revocations) = (self.journal.clone(), Arc::clone(&self.revocations));
+        let ((journal, reader), revocations) = (self.ways.clone(), Arc::clone(&self.revocations));
         let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
             let store = match image {
@@ -398,6 +398,7 @@ impl ShardParts<'_> {
                 hub,
                 store,
                 journal,
+                reader,
                 chain,
                 auth,
                 mailboxes,

@@ -123,6 +123,7 @@ pub(super) fn store_limits(config: &Config, shards: u16) -> store::Limits {
         last_seen_users_max: share(store.last_seen_users_max),
         devices_per_user_max: limits.devices_per_user_max,
         receipt_members_max: if limits.receipt_members_max == 0 { usize::MAX } else { limits.receipt_members_max },
+        cold_after_ms: store.cold_after_ms,
         recover_events_max: limits.recover_events_max,
         recover_bytes_max: limits.recover_bytes_max,
     }

@@ -1,4 +1,4 @@
-//! The store's file: opened, read and given a thread, if the configuration wants one.
+//! The store's file: opened, read and given its threads, if the configuration wants one.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,14 +8,18 @@ use crate::config::{Config, Durability};
 use crate::metrics::Metrics;
 use crate::net::Readiness;
 use crate::relay::{Mail, Mailboxes};
-use crate::store::{Disk, Image, Journal, News};
+use crate::store::{Disk, Image, Journal, News, Reader, Reading};
+
+/// The ways to the disk and back, if there is one.
+pub(super) type Ways = (Option<Journal>, Option<Reader>);
 
 /// What the shards begin with, and where they write.
 pub(super) struct Storage {
     /// One for each shard; nothing without a disk.
     pub(super) images: Vec<Option<Image>>,
-    pub(super) journal: Option<Journal>,
-    pub(super) writer: Option<JoinHandle<()>>,
+    pub(super) ways: Ways,
+    /// They end when nobody can ask them any more.
+    pub(super) threads: Vec<JoinHandle<()>>,
 }
 
 impl Storage {
@@ -26,14 +30,29 @@ impl Storage {
         (metrics, readiness): (Arc<Metrics>, Arc<Readiness>),
     ) -> Result<Self, StartError> {
         if config.store.durability == Durability::Memory {
-            return Ok(Self { images: (0..shards).map(|_| None).collect(), journal: None, writer: None });
+            let images = (0..shards).map(|_| None).collect();
+            return Ok(Self { images, ways: (None, None), threads: Vec::new() });
         }
         let disk = Disk::open(&config.data_directory)?;
         let images = disk.images(shards)?.into_iter().map(Some).collect();
         metrics.store.file_bytes.set(disk.file_bytes() as f64);
-        let (journal, writer) = Journal::start(disk, move |news| tell(news, &mailboxes, &metrics, &readiness))?;
-        Ok(Self { images, journal: Some(journal), writer: Some(writer) })
+        let (told, counted) = (mailboxes.clone(), Arc::clone(&metrics));
+        let (reader, reads) = Reader::start(&disk, move |reading| read(reading, &told, &counted))?;
+        let (journal, writes) = Journal::start(disk, move |news| tell(news, &mailboxes, &metrics, &readiness))?;
+        Ok(Self { images, ways: (Some(journal), Some(reader)), threads: vec![reads, writes] })
     }
+}
+
+fn read(reading: Reading, mailboxes: &Mailboxes, metrics: &Metrics) {
+    metrics.store.read_duration.record(reading.took);
+    match &reading.result {
+        Ok(_) => metrics.store.reads.count("ok"),
+        Err(error) => {
+            metrics.store.reads.count("error");
+            tracing::error!(%error, room = %reading.wanted.log.room, "a room cannot be read");
+        }
+    }
+    mailboxes.send(reading.wanted.shard, Mail::Read(Box::new(reading)));
 }
 
 fn tell(news: News, mailboxes: &Mailboxes, metrics: &Metrics, readiness: &Readiness) {

@@ -293,6 +293,9 @@ pub struct Store {
     pub dedup_entries_max: usize,
     /// Users of whom it is remembered when they were last there; those not seen for longest give way first.
     pub last_seen_users_max: usize,
+    /// After so long without use, with nobody live in it, a room's events are left to the disk, in milliseconds. They
+    /// are read again when somebody needs them.
+    pub cold_after_ms: u64,
 }
 
 /// What an acknowledged message survives.

@@ -23,7 +23,7 @@ pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,
 };
 pub use presence::PresenceMetrics;
-pub use store::{COMMIT_RESULTS, StoreMetrics};
+pub use store::{COMMIT_RESULTS, READ_RESULTS, StoreMetrics};
 
 /// Buckets of durations of single calls, in seconds: from a microsecond, which a filter takes, to seconds, which a hook
 /// may that waits for others.
@@ -36,12 +36,13 @@ const DELAY_SECONDS: [f64; 17] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 5.0];
 
 /// The histograms with these buckets.
-const DELAYS: [&str; 5] = [
+const DELAYS: [&str; 6] = [
     "stentor_api_request_duration_seconds",
     "stentor_delivery_latency_seconds",
     "stentor_handshake_duration_seconds",
     "stentor_shard_delay_seconds",
     "stentor_store_commit_duration_seconds",
+    "stentor_store_read_duration_seconds",
 ];
 
 /// Buckets of numbers of receivers.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Relay, Ticket};
 use crate::ids::ShardId;
+use crate::message::Timestamp;
 use crate::store::{Answer, Batch, Change, Done, Journal, MembershipChange, Op, Outcome};
 
 /// The outcomes of one shard that wait.
@@ -26,6 +27,8 @@ pub(super) struct Commits {
 struct Deferred {
     /// The last batch that it waits for.
     batch: u64,
+    /// Since when.
+    since: Timestamp,
     changes: Arc<Vec<Change>>,
     outcome: Outcome,
     asker: Asker,
@@ -57,10 +60,23 @@ impl Relay {
             self.commits.written += 1;
         }
         let Commits { journal, era, written, waiting } = &mut self.commits;
-        waiting.push_back(Deferred { batch: *written, changes: Arc::clone(&changes), outcome, asker });
+        let since = super::wall_clock();
+        waiting.push_back(Deferred { batch: *written, since, changes: Arc::clone(&changes), outcome, asker });
         if let Some(journal) = journal.as_ref().filter(|_| !changes.is_empty()) {
             journal.write(Batch { shard: self.shard, era: *era, number: *written, changes });
         }
+    }
+
+    /// Has written what nobody asked for: what gave room by itself.
+    pub(super) fn write_what_gave_room(&mut self) {
+        self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
+    }
+
+    /// Leaves rooms to the disk that nobody uses, if nothing of them waits for it.
+    pub(super) fn cool(&mut self) {
+        let now = super::wall_clock();
+        let stored_before = self.commits.waiting.front().map_or(now, |first| first.since);
+        self.store.cool(now, stored_before);
     }
 
     /// The disk is done with some of what was handed to it.

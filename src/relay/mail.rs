@@ -1,7 +1,7 @@
 //! What shards send each other.
 //!
 //! A shard's mailbox needs no bound of its own: a connection has at most one request under way, so what is in a mailbox
-//! is bounded by the connections there are and the rooms each may be live in; a plugin may have verdicts forgotten
+//! is bounded by the connections there are and the rooms each may be live in; the disk reads one room at a time; a plugin may have verdicts forgotten
 //! only a few times in a call; and the server API bounds what it has under way.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::rights::Purpose;
 use super::{Call, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
 use crate::policy::{Action, AuthError, Decision, Identity};
-use crate::store::{Answer, Done, MembershipChange, Op, owner_of};
+use crate::store::{Answer, Done, MembershipChange, Op, Reading, owner_of};
 use crate::wire::Frame;
 
 /// One thing that a shard tells another.
@@ -69,6 +69,8 @@ pub enum Mail {
     Receipt(Arc<ReceiptPush>),
     /// The disk is done with something that the receiver's store changed.
     Stored(Done),
+    /// The disk has read a room of the receiver's, or cannot.
+    Read(Box<Reading>),
     /// A membership that began or ended.
     Change(MembershipChange),
     /// What the auth chain says of rights that a connection of the receiver's asked for.

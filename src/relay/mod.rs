@@ -26,6 +26,7 @@ mod report;
 mod rights;
 mod survey;
 mod typing;
+mod warm;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub use asked::Asked;
 pub use attach::Arrival;
 use call::Calls;
 pub use call::{Call, CallReply};
-use commit::{Asker, Commits};
+use commit::Commits;
 use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
@@ -48,13 +49,14 @@ use presence::Subscriptions;
 use receipts::Receipts;
 use report::Reported;
 pub use survey::{Survey, SurveyReply, Surveyed, Target};
+use warm::Warming;
 
 use crate::hub::{self, Hub};
 use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId};
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
 use crate::policy::{Action, Auth, Chain, NotAllowed, Who};
-use crate::store::{Answer, Journal, MembershipChange, Op, Outcome, Partition};
+use crate::store::{Answer, Journal, MembershipChange, Op, Partition, Reader};
 use crate::wire::encode::{self, LimitsInfo};
 use crate::wire::request::Request;
 use crate::wire::{ErrorCode, Refusal};
@@ -96,6 +98,7 @@ pub struct Relay {
     /// How often verdicts were forgotten.
     forgets: u64,
     commits: Commits,
+    warming: Warming,
     mailboxes: Mailboxes,
     metrics: Arc<Metrics>,
     ids: IdSource,
@@ -123,6 +126,8 @@ pub struct Parts {
     pub store: Partition,
     /// The way to the disk, if what the store keeps is to be kept there.
     pub journal: Option<Journal>,
+    /// The way back from it.
+    pub reader: Option<Reader>,
     /// This shard's message filters.
     pub chain: Chain,
     /// The auth chain.
@@ -164,6 +169,7 @@ impl Relay {
             judged: HashMap::new(),
             forgets: 0,
             commits: Commits::new(parts.journal),
+            warming: Warming::new(parts.reader),
             mailboxes: parts.mailboxes,
             metrics: parts.metrics,
             ids: IdSource::default(),
@@ -296,6 +302,7 @@ impl Relay {
             Mail::Presence(push) => self.push_presence(&push),
             Mail::Receipt(receipt) => self.receipt(&receipt),
             Mail::Stored(done) => self.committed(done),
+            Mail::Read(reading) => self.warmed(*reading),
             Mail::Change(change) => self.membership_changed(&change),
             Mail::Judged(judgement) => {
                 let key = judgement.key;
@@ -427,14 +434,16 @@ impl Relay {
             self.publish_typing(&typing);
         }
         self.sweep_appearances();
-        self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
+        self.write_what_gave_room();
+        self.read_wanted();
+        self.cool();
         self.report();
     }
 
     /// The server stops: what was not stored yet is handed to the disk.
     pub fn close(&mut self) {
         self.store.note_all_unsaved();
-        self.conclude_when_stored(Outcome::default(), Asker { ticket: None, no_echo: false, from: self.shard });
+        self.write_what_gave_room();
         self.report();
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::commit::Asker;
+use super::warm::Held;
 use super::{Mail, Relay, Ticket, wall_clock};
 use crate::ids::{ConnectionKey, RoomId, ShardId};
 use crate::store::{Answer, Feed, Op, Outcome, owner_of};
@@ -20,8 +21,16 @@ impl Relay {
         }
     }
 
-    /// Carries out an operation that this shard owns, and passes on what it led to once that is stored.
+    /// Carries out an operation that this shard owns, at once or when what it needs was read.
     pub(super) fn execute(&mut self, op: Op, ticket: Option<Ticket>, no_echo: bool, from: ShardId) {
+        if let Some(ready) = self.hold_until_warm(Held { op, ticket, no_echo, from }) {
+            self.execute_now(ready);
+        }
+    }
+
+    /// Carries out an operation, and passes on what it led to once that is stored.
+    pub(super) fn execute_now(&mut self, ready: Held) {
+        let Held { op, ticket, no_echo, from } = ready;
         let is_of_room = op.is_of_room();
         let outcome = self.store.apply(op, from, wall_clock());
         let asker = Asker { ticket, no_echo, from };

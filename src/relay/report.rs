@@ -35,6 +35,7 @@ impl Relay {
         change(&metrics.store.rooms, before.store.rooms, now.store.rooms);
         change(&metrics.store.events, before.store.events, now.store.events);
         change(&metrics.store.bytes, before.store.bytes, now.store.bytes);
+        change(&metrics.store.cold_rooms, before.store.cold_rooms, now.store.cold_rooms);
         change(&metrics.store.dedup_entries, before.store.dedup_entries, now.store.dedup_entries);
         change(&metrics.delivery.rooms, before.hub.rooms, now.hub.rooms);
         change(&metrics.delivery.memberships, before.hub.memberships, now.hub.memberships);

@@ -84,6 +84,10 @@ pub struct RoomState {
     pub first: Seq,
     /// `seq` of the last event ever appended; 0 before the first.
     pub head: Seq,
+    /// What its events cost, in bytes.
+    pub bytes: usize,
+    /// When the first event that is kept happened; 0 when none is.
+    pub oldest_at: Timestamp,
     /// Memberships that have begun.
     pub memberships: u64,
 }
@@ -113,7 +117,7 @@ pub struct Sent {
 /// All that was kept of the rooms of one partition.
 #[derive(Debug, Default)]
 pub struct Image {
-    /// Each room with its events, ascending and without holes, and its members.
+    /// Each room with its members. Its events are read when somebody needs them.
     pub rooms: Vec<RoomImage>,
     /// Remembered sends, with the answer and until when; soonest forgotten first.
     pub sent: Vec<(Sent, Receipt, Timestamp)>,
@@ -123,13 +127,11 @@ pub struct Image {
     pub users: Vec<(UserId, Vec<RoomId>)>,
 }
 
-/// A room as it was kept.
+/// A room as it was kept, without its events.
 #[derive(Debug)]
 pub struct RoomImage {
     /// Its state.
     pub state: RoomState,
-    /// Its events.
-    pub events: Vec<Arc<Event>>,
     /// Its members.
     pub members: Vec<(UserId, Member)>,
     /// Members' cursors. Those of a member who is not here start at the head.

@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
 pub use cursors::{CursorKind, Cursors, MessageStatus, Moved, Progress};
-pub use disk::{Batch, Disk, Done, Journal, News, StoreError, commit_floor};
-pub use embedded::{Partition, RoomSummary};
+pub use disk::{Batch, Disk, Done, Journal, News, Reader, Reading, StoreError, Wanted, commit_floor};
+pub use embedded::{ColdLog, Partition, RoomSummary};
 pub use op::{MembershipChange, Op};
 pub use outcome::{Appeared, Feed, JoinRefusal, Outcome, Source, Typing};
 pub use owner::owner_of;
@@ -60,6 +60,8 @@ pub struct Limits {
     pub last_seen_users_max: usize,
     /// Members above which nobody is told of receipts.
     pub receipt_members_max: usize,
+    /// After so long without use a room's events are left to the disk, in milliseconds.
+    pub cold_after_ms: u64,
     /// Events in one recovery.
     pub recover_events_max: usize,
     /// Bytes of events in one recovery or one page of history.
@@ -231,4 +233,6 @@ pub struct Usage {
     pub bytes: usize,
     /// Remembered `tempId`s.
     pub dedup_entries: usize,
+    /// Rooms whose events are on the disk alone.
+    pub cold_rooms: usize,
 }

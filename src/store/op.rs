@@ -285,9 +285,53 @@ impl Op {
         }
     }
 
-    /// Whether it is about what is kept of a room, rather than of a user or of who types.
-    pub fn is_of_room(&self) -> bool {
+    /// The room whose events it is about. (`Attach` is about some of them, which may be none.)
+    pub(super) fn needs_events_of(&self) -> Option<&RoomId> {
         match self {
+            Self::Join { room, .. }
+            | Self::Leave { room, .. }
+            | Self::Append { room, .. }
+            | Self::Edit { room, .. }
+            | Self::Delete { room, .. }
+            | Self::History { room, .. }
+            | Self::Ack { room, .. }
+            | Self::Status { room, .. } => Some(room),
+            _ => None,
+        }
+    }
+
+    /// The member who asks for events or changes them.
+    pub(super) fn asking(&self) -> Option<&UserId> {
+        match self {
+            Self::Leave { user, .. }
+            | Self::Append { user, .. }
+            | Self::Edit { user, .. }
+            | Self::Delete { user, .. }
+            | Self::History { user, .. }
+            | Self::Ack { user, .. }
+            | Self::Status { user, .. } => Some(user),
+            _ => None,
+        }
+    }
+
+    /// The room of which it is about what is kept, rather than of a user or of who types.
+    pub fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::Join { room, .. }
+            | Self::Unreserve { room, .. }
+            | Self::Attach { room, .. }
+            | Self::Detach { room, .. }
+            | Self::Leave { room, .. }
+            | Self::IsMember { room, .. }
+            | Self::Append { room, .. }
+            | Self::Recall { room, .. }
+            | Self::Edit { room, .. }
+            | Self::Delete { room, .. }
+            | Self::History { room, .. }
+            | Self::OnlineUsers { room, .. }
+            | Self::Ack { room, .. }
+            | Self::Status { room, .. } => Some(room),
+            Self::OfServer(op) => op.room(),
             Self::Reserve { .. }
             | Self::RoomsOf { .. }
             | Self::Arrive { .. }
@@ -297,9 +341,12 @@ impl Op {
             | Self::Index(_)
             | Self::StartTyping { .. }
             | Self::StopTyping { .. }
-            | Self::TypingUsers { .. } => false,
-            Self::OfServer(op) => op.is_of_room(),
-            _ => true,
+            | Self::TypingUsers { .. } => None,
         }
+    }
+
+    /// Whether it is about what is kept of a room, rather than of a user or of who types.
+    pub fn is_of_room(&self) -> bool {
+        self.room().is_some()
     }
 }

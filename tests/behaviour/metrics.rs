@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stentor::config::OnFailure;
 use stentor::metrics::{
     API_OUTCOMES, API_VERBS, AUTHENTICATION_RESULTS, CLOSED_BY_CLIENT, CLOSED_BY_NETWORK, COMMIT_RESULTS, EVENTS,
-    GuestHook, HANDSHAKE_REFUSALS, JWKS_RESULTS, PluginOutcome, RELOAD_RESULTS, RecycleReason, TrapKind,
+    GuestHook, HANDSHAKE_REFUSALS, JWKS_RESULTS, PluginOutcome, READ_RESULTS, RELOAD_RESULTS, RecycleReason, TrapKind,
     VERDICT_RESULTS,
 };
 use stentor::wire::{CloseCode, ErrorCode};
@@ -21,9 +21,11 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 51] = [
+const COUNTS: [&str; 53] = [
     "stentor_store_failing",
     "stentor_store_changes_total",
+    "stentor_store_cold_rooms",
+    "stentor_store_reads_total",
     "stentor_store_commits_total",
     "stentor_api_requests_total",
     "stentor_plugin_generation",
@@ -108,6 +110,7 @@ fn values(metric: &str, label: &str) -> Option<Values> {
         ("stentor_authorize_cache_total", "result") => Values::Closed(VERDICT_RESULTS.to_vec()),
         ("stentor_jwks_fetches_total", "result") => Values::Closed(JWKS_RESULTS.to_vec()),
         ("stentor_store_commits_total", "result") => Values::Closed(COMMIT_RESULTS.to_vec()),
+        ("stentor_store_reads_total", "result") => Values::Closed(READ_RESULTS.to_vec()),
         ("stentor_reloads_total", "result") => Values::Closed(RELOAD_RESULTS.to_vec()),
         ("stentor_plugin_traps_total", "kind") => Values::Closed(TrapKind::ALL.map(TrapKind::name).to_vec()),
         ("stentor_plugin_instances_recycled_total", "reason") => {

@@ -1,12 +1,13 @@
 //! What survives the process: one file in the data directory, in which changes are committed in groups.
 //!
-//! The engine in memory is the authority while the process runs; the file is what it begins with. All of it is read at
-//! the start, and after that only written, by one thread ([`Journal`]). Knows nothing of shards' work, sockets or
-//! plugins. The only place that names redb.
+//! The engine in memory is the authority while the process runs; the file is what it begins with. At the start all but
+//! rooms' events is read; those are read when somebody needs them, by one thread ([`Reader`]), beside another that writes
+//! ([`Journal`]). Knows nothing of shards' work, sockets or plugins. The only place that names redb.
 
 mod error;
 mod floor;
 mod journal;
+mod reader;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -14,15 +15,19 @@ mod tests;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
 pub use error::StoreError;
 pub use floor::commit_floor;
 pub use journal::{Batch, Done, Journal, News};
+pub use reader::{Reader, Reading, Wanted};
 
-use super::{Change, Image};
+use super::{Change, ColdLog, Image};
+use crate::message::Event;
 
 /// The file, in the data directory.
 const FILE: &str = "store.redb";
@@ -30,7 +35,7 @@ const FILE: &str = "store.redb";
 /// The file while it is being made: what is under the other name is whole.
 const NEW_FILE: &str = "store.redb.new";
 
-/// Bytes of the file that are kept in memory. All of it is in the engine anyway, so little is enough for writing.
+/// Bytes of the file that are kept in memory. What is used is in the engine anyway, so little is enough.
 const CACHE_BYTES: usize = 32 << 20;
 
 /// A file smaller than this is not worth compacting, in bytes.
@@ -40,12 +45,16 @@ const COMPACT_BYTES_MIN: u64 = 16 << 20;
 const COMPACT_RATIO: u64 = 2;
 
 /// How a file is opened again: whatever an I/O error left of the last one is gone by then.
-type Reopen = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+type Reopen = Arc<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
-/// An open file.
+/// What whoever reads and whoever writes share; `None` after an error, until the file can be opened again. Reading and
+/// committing go on side by side and both hold it for reading: it is held alone only to be put in or taken out.
+type Shared = Arc<RwLock<Option<Database>>>;
+
+/// An open file. A clone is the same one.
+#[derive(Clone)]
 pub struct Disk {
-    /// `None` after an error, until the file can be opened again.
-    database: Option<Database>,
+    database: Shared,
     reopen: Reopen,
     path: PathBuf,
 }
@@ -64,24 +73,60 @@ impl Disk {
         }
         let database = builder().open(&path).map_err(fail)?;
         let again = path.clone();
-        let disk = Self { database: Some(database), reopen: Box::new(move || builder().open(&again)), path };
+        let database = Arc::new(RwLock::new(Some(database)));
+        let disk = Self { database, reopen: Arc::new(move || builder().open(&again)), path };
         disk.checked()
     }
 
     fn checked(self) -> Result<Self, StoreError> {
-        let database = self.database.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
-        tables::check_format(database).map_err(|error| StoreError::of(&self.path, error))?;
+        self.with(tables::check_format)?;
         Ok(self)
     }
 
-    /// What is kept, for each of so many shards.
+    /// Looks something up in the file.
+    fn with<T>(&self, look: impl FnOnce(&Database) -> Result<T, error::Failure>) -> Result<T, StoreError> {
+        let database = self.database.read();
+        let Some(database) = database.as_ref() else {
+            return Err(StoreError::Io { path: self.path.clone(), why: "it is closed after an error".to_owned() });
+        };
+        look(database).map_err(|error| StoreError::of(&self.path, error))
+    }
+
+    /// Opens the file again, if it was closed after an error. What fails once fails always: only a file that is opened
+    /// anew can be read or written again.
+    fn reopened(&self) -> Result<(), StoreError> {
+        if self.database.read().is_some() {
+            return Ok(());
+        }
+        let mut database = self.database.write();
+        // Whoever else waited for this may have done it.
+        if database.is_none() {
+            *database = Some((self.reopen)().map_err(|error| StoreError::of(&self.path, error))?);
+        }
+        Ok(())
+    }
+
+    /// A room's events.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or are not all there.
+    pub fn events(&self, log: &ColdLog) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.reopened()?;
+        self.with(|database| tables::read_events(database, log)).inspect_err(|error| {
+            if matches!(error, StoreError::Io { .. }) {
+                *self.database.write() = None;
+            }
+        })
+    }
+
+    /// What is kept but for rooms' events, for each of so many shards.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or is not what was written.
     pub fn images(&self, shards: u16) -> Result<Vec<Image>, StoreError> {
-        let database = self.database.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
-        tables::read(database, shards).map_err(|error| StoreError::of(&self.path, error))
+        self.with(|database| tables::read(database, shards))
     }
 
     /// Bytes that the file takes.
@@ -91,38 +136,27 @@ impl Disk {
 
     /// Writes changes, all or none of them. They are there for good when this returns.
     fn store<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), StoreError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            // What fails once fails always: only a file that is opened anew can be written again.
-            None => (self.reopen)().map_err(|error| StoreError::of(&self.path, error))?,
-        };
-        tables::write(&database, changes).map_err(|error| StoreError::of(&self.path, error))?;
-        self.database = Some(database);
-        Ok(())
+        self.reopened()?;
+        self.with(|database| tables::write(database, changes)).inspect_err(|_| *self.database.write() = None)
     }
 
     /// Gives back to the system what the file no longer needs, if that is much.
     fn compact(&mut self) -> Result<bool, StoreError> {
-        let Some(database) = &mut self.database else { return Ok(false) };
+        let mut shared = self.database.write();
+        let Some(database) = shared.as_mut() else { return Ok(false) };
         let used = tables::used_bytes(database).map_err(|error| StoreError::of(&self.path, error))?;
         let size = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         if size < COMPACT_BYTES_MIN || size < used.saturating_mul(COMPACT_RATIO) {
             return Ok(false);
         }
         let compacted = database.compact();
-        compacted
-            .map_err(|error| StoreError::of(&self.path, error::storage(error)))
-            .inspect_err(|_| self.database = None)
-    }
-
-    fn damaged(&self, what: &str) -> StoreError {
-        StoreError::Damaged { path: self.path.clone(), what: what.to_owned() }
+        compacted.map_err(|error| StoreError::of(&self.path, error::storage(error))).inspect_err(|_| *shared = None)
     }
 }
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    // Whoever reads everything may as well see whether it is what was written; what is not is then an error, no panic.
+    // All that is read later is looked at once: what is not what was written is then an error, no panic.
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Failure, storage};
 use crate::ids::{MessageId, RoomId, UserId};
 use crate::message::{Event, Seq, Timestamp};
-use crate::store::{Change, Image, Member, Receipt, RoomImage, RoomState, Sent, owner_of};
+use crate::store::{Change, ColdLog, Image, Member, Receipt, RoomImage, RoomState, Sent, owner_of};
 
 /// The version of all that is written here.
 pub(super) const FORMAT: u64 = 2;
@@ -34,6 +34,8 @@ struct RoomRow {
     epoch: Option<Arc<str>>,
     first: Seq,
     head: Seq,
+    bytes: usize,
+    oldest_at: Timestamp,
     memberships: u64,
 }
 
@@ -191,14 +193,14 @@ impl<'t> Rows<'t> {
     }
 
     fn room(&mut self, state: &RoomState) -> Result<(), redb::Error> {
-        let RoomState { room, epoch, first, head, memberships } = state;
+        let RoomState { room, epoch, first, head, bytes, oldest_at, memberships } = state.clone();
         let before = self.rooms.get(room.as_str())?.map(|row| parse::<RoomRow>(row.value())).transpose()?;
         match before {
-            Some(before) if before.epoch != *epoch => self.drop_events(room, 0, Seq::MAX)?,
-            Some(before) if before.first < *first => self.drop_events(room, before.first, *first)?,
+            Some(before) if before.epoch != epoch => self.drop_events(&room, 0, Seq::MAX)?,
+            Some(before) if before.first < first => self.drop_events(&room, before.first, first)?,
             _ => {}
         }
-        let row = RoomRow { epoch: epoch.clone(), first: *first, head: *head, memberships: *memberships };
+        let row = RoomRow { epoch, first, head, bytes, oldest_at, memberships };
         self.rooms.insert(room.as_str(), json(&row)?.as_slice())?;
         Ok(())
     }
@@ -226,7 +228,22 @@ fn id<T>(parsed: Result<T, crate::ids::IdError>) -> Result<T, StorageError> {
     parsed.map_err(|error| StorageError::Corrupted(format!("a name cannot be read: {error}")))
 }
 
-/// Reads everything.
+/// Reads a room's events, which are all there.
+pub(super) fn read_events(database: &Database, log: &ColdLog) -> Result<Vec<Arc<Event>>, Failure> {
+    let ColdLog { room, first, head } = log;
+    let read = || -> Result<Vec<Arc<Event>>, redb::Error> {
+        let table = database.begin_read()?.open_table(EVENTS)?;
+        let rows = table.range((room.as_str(), *first)..=(room.as_str(), *head))?;
+        rows.map(|row| Ok(Arc::new(parse::<Event>(row?.1.value())?))).collect()
+    };
+    let events = read().map_err(storage)?;
+    if !events.iter().map(|event| event.seq).eq((*first..=*head).map(Some)) {
+        return Err(Failure::Damaged(format!("the log of the room {room} has a hole")));
+    }
+    Ok(events)
+}
+
+/// Reads everything but events.
 pub(super) fn read(database: &Database, shards: u16) -> Result<Vec<Image>, Failure> {
     let mut reader = Reader::default();
     reader.read(database).map_err(storage)?;
@@ -244,22 +261,12 @@ struct Reader {
 impl Reader {
     fn read(&mut self, database: &Database) -> Result<(), redb::Error> {
         let transaction = database.begin_read()?;
-        let events = transaction.open_table(EVENTS)?;
         for row in transaction.open_table(ROOMS)?.iter()? {
             let (name, row) = row?;
             let room = id(RoomId::parse(name.value()))?;
-            let RoomRow { epoch, first, head, memberships } = parse(row.value())?;
-            let kept = if epoch.is_some() { first..head + 1 } else { 0..0 };
-            let mut image = RoomImage {
-                events: Vec::new(),
-                members: Vec::new(),
-                cursors: Vec::new(),
-                state: RoomState { room: room.clone(), epoch, first, head, memberships },
-            };
-            for row in events.range((room.as_str(), kept.start)..(room.as_str(), kept.end))? {
-                image.events.push(Arc::new(parse::<Event>(row?.1.value())?));
-            }
-            self.rooms.insert(room, image);
+            let RoomRow { epoch, first, head, bytes, oldest_at, memberships } = parse(row.value())?;
+            let state = RoomState { room: room.clone(), epoch, first, head, bytes, oldest_at, memberships };
+            self.rooms.insert(room, RoomImage { state, members: Vec::new(), cursors: Vec::new() });
         }
         for row in transaction.open_table(MEMBERS)?.iter()? {
             let (key, row) = row?;
@@ -294,11 +301,6 @@ impl Reader {
         let mut images: Vec<Image> = (0..shards.max(1)).map(|_| Image::default()).collect();
         let mut users: HashMap<UserId, Vec<(Timestamp, RoomId)>> = HashMap::new();
         for (room, image) in self.rooms {
-            let RoomState { epoch, first, head, .. } = &image.state;
-            let seqs = image.events.iter().map(|event| event.seq);
-            if epoch.is_some() && !seqs.eq((*first..=*head).map(Some)) {
-                return Err(Failure::Damaged(format!("the log of the room {room} has a hole")));
-            }
             for (user, member) in &image.members {
                 users.entry(user.clone()).or_default().push((member.joined_at, room.clone()));
             }

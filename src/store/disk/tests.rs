@@ -11,7 +11,7 @@ use super::*;
 use crate::ids::{IdSource, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Message, Seq};
 use crate::store::embedded::Partition;
-use crate::store::{Answer, Classes, Draft, Limits, Op, Revision, RoomState};
+use crate::store::{Answer, Classes, Draft, Limits, Op, Revision, RoomState, Usage};
 
 /// A disk that loses power. Its unit of writing is a sector.
 const SECTOR_BYTES: usize = 512;
@@ -134,8 +134,8 @@ fn open(sim: &Sim) -> Result<Database, DatabaseError> {
 }
 
 fn disk(database: Database) -> Disk {
-    let reopen = Box::new(|| Err(DatabaseError::RepairAborted));
-    Disk { database: Some(database), reopen, path: PathBuf::from("the disk") }
+    let reopen = Arc::new(|| Err(DatabaseError::RepairAborted));
+    Disk { database: Arc::new(RwLock::new(Some(database))), reopen, path: PathBuf::from("the disk") }
 }
 
 fn room(name: &str) -> RoomId {
@@ -163,7 +163,15 @@ fn message(ids: &mut IdSource, room: &RoomId, seq: Seq, bytes: u64) -> Vec<Chang
         deleted_at: None,
     };
     let event = Arc::new(Event { seq: Some(seq), kind: EventKind::MessageNew(Box::new(message)) });
-    let state = RoomState { room: room.clone(), epoch: Some("e".into()), first: 1, head: seq, memberships: 0 };
+    let state = RoomState {
+        room: room.clone(),
+        epoch: Some("e".into()),
+        first: 1,
+        head: seq,
+        bytes: 0,
+        oldest_at: 1,
+        memberships: 0,
+    };
     vec![Change::Event { room: room.clone(), event }, Change::Room(state)]
 }
 
@@ -205,9 +213,14 @@ fn survives(seed: u64, empty: &[u8], syncs: bool) -> bool {
     let image = sim.0.lock().after_crash(&mut random);
     let sim = Sim(Arc::new(Mutex::new(Platter::new(image, u64::MAX, true))));
     let Ok(database) = open(&sim) else { return false };
-    let Ok(images) = disk(database).images(1) else { return false };
-    let found: BTreeMap<RoomId, Seq> =
-        images.into_iter().flat_map(|image| image.rooms).map(|room| (room.state.room, room.state.head)).collect();
+    let disk = disk(database);
+    let Ok(images) = disk.images(1) else { return false };
+    let states: Vec<RoomState> = images.into_iter().flat_map(|image| image.rooms).map(|room| room.state).collect();
+    let log = |state: &RoomState| ColdLog { room: state.room.clone(), first: state.first, head: state.head };
+    if states.iter().any(|state| disk.events(&log(state)).is_err()) {
+        return false;
+    }
+    let found: BTreeMap<RoomId, Seq> = states.into_iter().map(|state| (state.room, state.head)).collect();
     found == heads || found == under_way
 }
 
@@ -241,12 +254,59 @@ fn partition() -> Partition {
         online_users_max: 100,
         devices_per_user_max: 3,
         receipt_members_max: 200,
+        cold_after_ms: 1,
         recover_events_max: 0,
         recover_bytes_max: 0,
     };
     let config = crate::config::Config::default();
     Partition::new(Arc::new(Classes::new(&config.store, &config.rooms)), limits)
 }
+
+fn warm_all(partition: &mut Partition, disk: &Disk, now: u64) {
+    for number in 0..4 {
+        let (room, user) = (room(&format!("room-{number}")), user("anybody"));
+        let page = crate::wire::request::Page { from: crate::wire::request::PageFrom::Newest, limit: 1 };
+        let op = Op::OfServer(Box::new(Op::History { room, user, page }));
+        if let Some(log) = partition.lacks(&op) {
+            partition.warm(&log.room, disk.events(&log).unwrap(), now);
+        }
+    }
+}
+
+/// Somebody does something in a room, or does something with one of the messages that were sent.
+fn some_op(random: &mut Random, (room, user): (RoomId, UserId), now: u64, sent: &[SentMessage]) -> Option<Op> {
+    let some_message = |random: &mut Random| sent.get(random.below(sent.len() as u64) as usize).cloned();
+    let content = Arc::from(serde_json::value::to_raw_value(&now).unwrap());
+    Some(match random.below(10) {
+        8 | 9 => Op::Ack {
+            room,
+            user,
+            device: None,
+            up_to: crate::wire::request::UpTo::Seq(random.below(200)),
+            kind: crate::store::CursorKind::Seen,
+            proven: false,
+        },
+        // Where somebody is live, nothing is left to the disk.
+        0 => Op::OfServer(Box::new(Op::Join { room, user, device: None, since: None })),
+        1 => Op::Leave { room, user },
+        2 => {
+            let (room, user, message_id) = some_message(random)?;
+            Op::Delete { room, user, message_id, any_author: true }
+        }
+        3 => {
+            let (room, user, message_id) = some_message(random)?;
+            let revision = Revision { message_id, content, if_version: None };
+            Op::Edit { room, user, revision, any_author: true }
+        }
+        _ => {
+            let temp_id = Some(format!("t{}", random.below(500)).into());
+            let draft = Draft { device: None, temp_id, message_type: "text".into(), content, reply_to: None };
+            Op::Append { room, user, draft }
+        }
+    })
+}
+
+type SentMessage = (RoomId, UserId, crate::ids::MessageId);
 
 #[test]
 fn what_is_read_is_what_was_written_and_what_is_undone_was_never_there() {
@@ -255,42 +315,15 @@ fn what_is_read_is_what_was_written_and_what_is_undone_was_never_there() {
     let mut random = Random(7);
     let mut partition = partition().restored(Image::default());
     let shard = ShardId(0);
-    let mut sent = Vec::new();
+    let (mut sent, mut warmed) = (Vec::new(), 0);
     for now in 1..3_000_u64 {
         let now = now * 100;
         let (room, user) = (room(&format!("room-{}", random.below(4))), user(&format!("user-{}", random.below(4))));
-        let some_message = |random: &mut Random, sent: &[(RoomId, UserId, crate::ids::MessageId)]| {
-            (!sent.is_empty()).then(|| sent[random.below(sent.len() as u64) as usize].clone())
-        };
-        let content = Arc::from(serde_json::value::to_raw_value(&now).unwrap());
-        let op = match random.below(10) {
-            8 | 9 => Op::Ack {
-                room,
-                user,
-                device: None,
-                up_to: crate::wire::request::UpTo::Seq(random.below(200)),
-                kind: crate::store::CursorKind::Seen,
-                proven: false,
-            },
-            0 => Op::Join { room, user, device: None, since: None },
-            1 => Op::Leave { room, user },
-            2 => match some_message(&mut random, &sent) {
-                Some((room, user, message_id)) => Op::Delete { room, user, message_id, any_author: true },
-                None => continue,
-            },
-            3 => match some_message(&mut random, &sent) {
-                Some((room, user, message_id)) => {
-                    let revision = Revision { message_id, content, if_version: None };
-                    Op::Edit { room, user, revision, any_author: true }
-                }
-                None => continue,
-            },
-            _ => {
-                let temp_id = Some(format!("t{}", random.below(500)).into());
-                let draft = Draft { device: None, temp_id, message_type: "text".into(), content, reply_to: None };
-                Op::Append { room, user, draft }
-            }
-        };
+        let Some(op) = some_op(&mut random, (room, user), now, &sent) else { continue };
+        if let Some(log) = partition.lacks(&op) {
+            partition.warm(&log.room, disk.events(&log).unwrap(), now);
+            warmed += 1;
+        }
         let before = partition.contents();
         let (room, user) = match &op {
             Op::Append { room, user, .. } => (Some(room.clone()), Some(user.clone())),
@@ -311,9 +344,38 @@ fn what_is_read_is_what_was_written_and_what_is_undone_was_never_there() {
         disk.store(changes.iter()).unwrap();
         if now % 20_000 == 0 {
             let image = disk.images(1).unwrap().pop().unwrap();
-            let again = self::partition().restored(image);
+            let mut again = self::partition().restored(image);
+            assert_eq!(again.usage(), Usage { cold_rooms: again.usage().cold_rooms, ..partition.usage() });
+            warm_all(&mut again, &disk, now);
+            warm_all(&mut partition, &disk, now);
             assert_eq!(again.contents(), partition.contents());
+            assert_eq!(again.usage(), partition.usage());
+        }
+        if random.below(7) == 0 {
+            // All that is changed is stored, so that any room may be left to the disk.
+            partition.sweep(now);
+            disk.store(partition.take_changes().iter()).unwrap();
+            partition.touch(&self::room("room-0"), now);
+            partition.cool(now + 1, now);
         }
     }
-    assert!(sent.len() > 300, "{}", sent.len());
+    assert!(sent.len() > 300 && warmed > 300, "{} {warmed}", sent.len());
+}
+
+#[test]
+fn after_a_failure_it_is_read_again_though_nobody_writes() {
+    let sim = Sim(Arc::new(Mutex::new(Platter::new(empty(), u64::MAX, true))));
+    let again = sim.clone();
+    let reopen = Arc::new(move || open(&again));
+    let mut disk = Disk { reopen, ..disk(open(&sim).unwrap()) };
+    let (mut ids, room) = (IdSource::default(), room("room-0"));
+    disk.store(message(&mut ids, &room, 1, 100).iter()).unwrap();
+    sim.0.lock().operations_left = 0;
+    assert!(disk.store(message(&mut ids, &room, 2, 100).iter()).is_err());
+    let log = ColdLog { room, first: 1, head: 1 };
+    assert!(disk.events(&log).is_err(), "it cannot be opened");
+    sim.0.lock().operations_left = u64::MAX;
+    assert_eq!(disk.events(&log).unwrap().len(), 1);
+    let hole = ColdLog { head: 2, ..log };
+    assert!(matches!(disk.events(&hole), Err(StoreError::Damaged { .. })));
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::ids::MessageId;
 use crate::message::{Event, EventKind, Message, Seq, Timestamp};
-use crate::store::Class;
+use crate::store::{Class, RoomState};
 use crate::wire::request::{Page, PageFrom, Since};
 
 /// The log of one room.
@@ -20,6 +20,14 @@ pub(super) struct Log {
     bytes: usize,
     /// Where the messages that are kept stand.
     messages: HashMap<MessageId, Standing>,
+    /// `Some` while the events are on the disk alone.
+    cold: Option<Cold>,
+}
+
+/// What is known of events that are on the disk alone.
+struct Cold {
+    events: usize,
+    oldest_at: Timestamp,
 }
 
 /// Where a message and its edits stand.
@@ -30,12 +38,45 @@ struct Standing {
 
 impl Log {
     pub(super) fn new(epoch: Arc<str>) -> Self {
-        Self { epoch, first: 1, events: VecDeque::new(), bytes: 0, messages: HashMap::new() }
+        Self { epoch, first: 1, events: VecDeque::new(), bytes: 0, messages: HashMap::new(), cold: None }
     }
 
-    /// A log as it was kept. Its events follow, in order.
-    pub(super) fn restored(epoch: Arc<str>, first: Seq) -> Self {
-        Self { first, ..Self::new(epoch) }
+    /// A log as it was kept. Its events stay on the disk until somebody needs them.
+    pub(super) fn restored(epoch: Arc<str>, state: &RoomState) -> Self {
+        let events = usize::try_from((state.head + 1).saturating_sub(state.first)).unwrap_or(usize::MAX);
+        let cold = (events > 0).then_some(Cold { events, oldest_at: state.oldest_at });
+        Self { first: state.first, bytes: state.bytes, cold, ..Self::new(epoch) }
+    }
+
+    /// Whether its events are on the disk alone. Then nothing but its bounds and its size is known of it.
+    pub(super) fn is_cold(&self) -> bool {
+        self.cold.is_some()
+    }
+
+    /// Takes in the events that were on the disk alone, all of them in order.
+    pub(super) fn warm(&mut self, events: Vec<Arc<Event>>) {
+        if self.cold.take().is_some() {
+            self.bytes = 0;
+            events.into_iter().for_each(|event| self.push(event));
+        }
+    }
+
+    /// Leaves its events to the disk, which has them all.
+    pub(super) fn cool(&mut self) {
+        if let Some(oldest_at) = self.oldest_at()
+            && self.cold.is_none()
+        {
+            self.cold = Some(Cold { events: self.events.len(), oldest_at });
+            (self.events, self.messages) = (VecDeque::new(), HashMap::new());
+        }
+    }
+
+    /// When the first event that is kept happened.
+    pub(super) fn oldest_at(&self) -> Option<Timestamp> {
+        match &self.cold {
+            Some(cold) => Some(cold.oldest_at),
+            None => self.events.front().map(|event| event.at()),
+        }
     }
 
     /// `seq` of the first event that is kept, or of the next one when none is.
@@ -49,11 +90,11 @@ impl Log {
 
     /// `seq` of the last event ever appended; 0 before the first.
     pub(super) fn head(&self) -> Seq {
-        self.first + self.events.len() as Seq - 1
+        self.first + self.len() as Seq - 1
     }
 
     pub(super) fn len(&self) -> usize {
-        self.events.len()
+        self.cold.as_ref().map_or(self.events.len(), |cold| cold.events)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -205,7 +246,7 @@ impl Log {
             return None;
         }
         let skipped = usize::try_from(since.seq + 1 - self.first).ok()?;
-        let missed = self.events.len() - skipped;
+        let missed = self.len() - skipped;
         if events_max != 0 && missed > events_max {
             return None;
         }

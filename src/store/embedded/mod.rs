@@ -4,6 +4,7 @@
 //! clock and no `async`. With a disk behind it, it also notes what each operation changed (`undo`), for the disk to
 //! write and, if that fails, to be taken back.
 
+mod cold;
 mod dedup;
 mod listing;
 mod log;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use self::cold::ColdLog;
 use self::dedup::Dedup;
 pub use self::listing::RoomSummary;
 use self::presence::{Absent, Said};
@@ -55,6 +57,12 @@ pub struct Partition {
     sweep_from: usize,
     /// Members whose cursors are to be noted with the next sweep; bounded by the memberships there are.
     unsaved: HashSet<(RoomId, UserId)>,
+    /// What the last one looked at.
+    swept: std::ops::Range<usize>,
+    /// Rooms whose events are on the disk alone.
+    cold_rooms: usize,
+    /// Those of them whose events are to be read, so that some of them can be dropped.
+    wanted: Vec<RoomId>,
     /// What was changed since somebody asked; `None` if nobody does.
     changes: Option<Vec<Change>>,
 }
@@ -96,6 +104,9 @@ impl Partition {
             asker: Asker::default(),
             sweep_from: 0,
             unsaved: HashSet::new(),
+            swept: 0..0,
+            cold_rooms: 0,
+            wanted: Vec::new(),
             changes: None,
         }
     }
@@ -107,6 +118,7 @@ impl Partition {
             events: self.retention.events,
             bytes: self.retention.bytes,
             dedup_entries: self.dedup.len(),
+            cold_rooms: self.cold_rooms,
         }
     }
 

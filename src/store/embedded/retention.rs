@@ -1,34 +1,27 @@
 //! How much is kept, of all rooms together: what an operation logged is accounted for, and what is over the bounds goes.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Partition;
 use super::room::Room;
 use super::undo::note_state;
+use super::{Partition, find};
 use crate::ids::RoomId;
-use crate::message::{Seq, Timestamp};
+use crate::message::Timestamp;
 use crate::store::{Change, Outcome};
 
 /// Rooms that one sweep looks at, so that a sweep costs the same however many there are.
 const SWEEP_ROOMS_MAX: usize = 256;
 
-/// What all logs of a partition cost together, and in which order their events came.
+/// What all logs of a partition cost together, and which of them has the oldest event.
 #[derive(Default)]
 pub(super) struct Retention {
     pub(super) events: usize,
     pub(super) bytes: usize,
-    /// Oldest first. Entries of events that are gone already are skipped.
-    pub(super) order: VecDeque<Place>,
+    /// Rooms that have events, by the time of the oldest.
+    oldest: BTreeMap<(Timestamp, u64), RoomId>,
     /// Rooms made so far: a slot used again gets another serial.
     pub(super) serial: u64,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) room: usize,
-    pub(super) serial: u64,
-    pub(super) seq: Seq,
 }
 
 impl Partition {
@@ -36,12 +29,12 @@ impl Partition {
     pub(super) fn settle(&mut self, id: &RoomId, outcome: Outcome, now: Timestamp) -> Outcome {
         let Some(key) = self.by_id.get(id).copied() else { return outcome };
         if let Some(room) = self.rooms.get_mut(key) {
-            if let Some((event, seq)) = outcome.feed.as_ref().and_then(|feed| Some((&feed.event, feed.event.seq?))) {
-                self.retention.order.push_back(Place { room: key, serial: room.serial(), seq });
-                if let Some(changes) = &mut self.changes {
-                    changes.push(Change::Event { room: id.clone(), event: Arc::clone(event) });
-                }
+            if let Some(event) = outcome.feed.as_ref().map(|feed| &feed.event).filter(|event| event.seq.is_some())
+                && let Some(changes) = &mut self.changes
+            {
+                changes.push(Change::Event { room: id.clone(), event: Arc::clone(event) });
             }
+            room.used_at = room.used_at.max(now);
             room.trim(now);
             self.retention.account(room);
             note_state(self.changes.as_mut(), room);
@@ -50,25 +43,21 @@ impl Partition {
         outcome
     }
 
-    /// Drops the oldest events of all rooms until their total is within its bound.
-    fn trim_total(&mut self) {
+    /// Drops the oldest events of all rooms until their total is within its bound. What is on the disk alone has to be
+    /// read for that, so the rest waits until it is.
+    pub(super) fn trim_total(&mut self) {
         let bytes_max = self.limits.total_bytes_max;
         while bytes_max != 0
             && self.retention.bytes > bytes_max
-            && let Some(place) = self.retention.order.pop_front()
+            && let Some(id) = self.retention.oldest.first_key_value().map(|(_, id)| id.clone())
+            && let Some(room) = find(&mut self.rooms, &self.by_id, &id)
         {
-            if let Some(room) = self.rooms.get_mut(place.room).filter(|room| room.serial() == place.serial) {
-                room.drop_if_first(place.seq);
-                self.retention.account(room);
-                note_state(self.changes.as_mut(), room);
+            if room.is_cold() {
+                return self.wants(id);
             }
-        }
-        // Rooms drop events by their own bounds too; once most of the order speaks of such, it is made anew.
-        if self.retention.order.len() > 1024 + 2 * self.retention.events {
-            let rooms = &self.rooms;
-            self.retention.order.retain(|place| {
-                rooms.get(place.room).is_some_and(|room| room.serial() == place.serial && room.holds(place.seq))
-            });
+            room.drop_first();
+            self.retention.account(room);
+            note_state(self.changes.as_mut(), room);
         }
     }
 
@@ -78,15 +67,24 @@ impl Partition {
         self.note_unsaved();
         let end = self.sweep_from + SWEEP_ROOMS_MAX;
         let keys = self.sweep_from..end;
+        self.swept = keys.clone();
         self.sweep_from = if end < self.rooms.capacity() { end } else { 0 };
         for key in keys {
             let Some(room) = self.rooms.get_mut(key) else { continue };
+            if room.is_cold() {
+                if room.is_overdue(now) && !room.unreadable {
+                    let id = room.id().clone();
+                    self.wants(id);
+                }
+                continue;
+            }
             room.trim(now);
             self.retention.account(room);
             note_state(self.changes.as_mut(), room);
             if room.is_void() {
-                let room = self.rooms.remove(key);
+                let mut room = self.rooms.remove(key);
                 self.by_id.remove(room.id());
+                self.retention.displace(&mut room);
                 self.note(|| Change::Closed(room.id().clone()));
             }
         }
@@ -99,5 +97,18 @@ impl Retention {
         let (before, after) = room.usage_change();
         self.events = self.events - before.0 + after.0;
         self.bytes = self.bytes - before.1 + after.1;
+        let oldest_at = room.oldest_at();
+        if room.placed != oldest_at {
+            self.displace(room);
+            room.placed = oldest_at;
+            self.oldest.extend(oldest_at.map(|at| ((at, room.serial()), room.id().clone())));
+        }
+    }
+
+    /// A room is not looked at any more when events have to give way, until something changes in it.
+    pub(super) fn displace(&mut self, room: &mut Room) {
+        if let Some(at) = room.placed.take() {
+            self.oldest.remove(&(at, room.serial()));
+        }
     }
 }

@@ -24,6 +24,12 @@ pub(super) struct Room {
     /// Live connections by shard.
     listeners: SmallVec<[u32; 2]>,
     serial: u64,
+    /// When somebody last asked for something in it.
+    pub(super) used_at: Timestamp,
+    /// Whether its events could not be read when they were last needed.
+    pub(super) unreadable: bool,
+    /// Its oldest event's time as the partition has it in order.
+    pub(super) placed: Option<Timestamp>,
     /// Events and bytes as last accounted for by the partition.
     accounted: (usize, usize),
     /// Its log's bounds and its memberships as last noted as a change.
@@ -42,6 +48,9 @@ impl Room {
             memberships: 0,
             listeners: SmallVec::new(),
             serial,
+            used_at: 0,
+            unreadable: false,
+            placed: None,
             accounted: (0, 0),
             noted: None,
         }
@@ -49,10 +58,11 @@ impl Room {
 
     /// A room as it was kept, without its events.
     pub(super) fn restored(state: RoomState, class: Arc<Class>, members: Vec<(UserId, Member)>, serial: u64) -> Self {
-        let RoomState { room, epoch, first, head, memberships } = state;
+        let (head, memberships) = (state.head, state.memberships);
+        let noted = Some((state.first, head, memberships));
         // A class that got a log since, or lost it, is what it is now; a log of the same name goes on where it was.
-        let log = epoch.filter(|_| class.events_max > 0).map(|epoch| Log::restored(epoch, first));
-        let noted = Some((first, head, memberships));
+        let epoch = state.epoch.clone().filter(|_| class.events_max > 0);
+        let log = epoch.map(|epoch| Log::restored(epoch, &state));
         let cursors = members.iter().map(|(user, _)| (user.clone(), Cursors::starting(head))).collect();
         Self {
             log,
@@ -60,7 +70,7 @@ impl Room {
             members: members.into_iter().collect(),
             memberships,
             noted,
-            ..Self::new(room, class, "".into(), serial)
+            ..Self::new(state.room, class, "".into(), serial)
         }
     }
 
@@ -87,6 +97,8 @@ impl Room {
             epoch: self.epoch().cloned(),
             first,
             head,
+            bytes: self.log.as_ref().map_or(0, Log::bytes),
+            oldest_at: self.oldest_at().unwrap_or(0),
             memberships: self.memberships,
         })
     }
@@ -313,16 +325,19 @@ impl Room {
         }
     }
 
-    pub(super) fn holds(&self, seq: Seq) -> bool {
-        self.log.as_ref().is_some_and(|log| log.get(seq).is_some())
+    /// When its oldest event happened.
+    pub(super) fn oldest_at(&self) -> Option<Timestamp> {
+        self.log.as_ref().and_then(Log::oldest_at)
     }
 
-    /// Drops the first event, if it is the one of that `seq`.
-    pub(super) fn drop_if_first(&mut self, seq: Seq) {
-        if let Some(log) = &mut self.log
-            && log.head() + 1 - log.len() as Seq == seq
-        {
-            log.drop_first();
-        }
+    /// Drops the oldest event.
+    pub(super) fn drop_first(&mut self) {
+        self.log.iter_mut().for_each(Log::drop_first);
+    }
+
+    /// Whether its oldest event is older than its class allows.
+    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
+        let age_ms_max = self.class.age_ms_max;
+        age_ms_max != 0 && self.oldest_at().is_some_and(|at| at.saturating_add(age_ms_max) < now)
     }
 }

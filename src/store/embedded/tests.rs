@@ -24,6 +24,7 @@ fn limits() -> Limits {
         online_users_max: 10,
         devices_per_user_max: 3,
         receipt_members_max: 200,
+        cold_after_ms: 0,
         recover_events_max: 5,
         recover_bytes_max: 0,
     }

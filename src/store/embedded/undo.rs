@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::retention::Place;
 use super::room::Room;
 use super::{Partition, find};
 use crate::ids::{MessageId, RoomId, UserId};
-use crate::message::{Event, Timestamp};
+use crate::message::Event;
 use crate::store::{Change, Cursors, Image, RoomImage};
 
 impl Partition {
@@ -15,13 +14,9 @@ impl Partition {
     pub fn restored(mut self, image: Image) -> Self {
         self.changes = Some(Vec::new());
         self.dedup.note_forgotten();
-        let mut order: Vec<(Timestamp, Place)> = Vec::new();
         for room in image.rooms {
-            order.extend(self.restore_room(room));
+            self.restore_room(room);
         }
-        // Over all rooms, the oldest gives way first. Within one they are in order already, and stay so.
-        order.sort_by_key(|(at, _)| *at);
-        self.retention.order = order.into_iter().map(|(_, place)| place).collect();
         for (sent, receipt, expiry) in image.sent {
             self.dedup.restore(sent, receipt, expiry);
         }
@@ -34,8 +29,8 @@ impl Partition {
         self
     }
 
-    fn restore_room(&mut self, image: RoomImage) -> Vec<(Timestamp, Place)> {
-        let RoomImage { state, events, members, cursors } = image;
+    fn restore_room(&mut self, image: RoomImage) {
+        let RoomImage { state, members, cursors } = image;
         let (id, epoch) = (state.room.clone(), state.epoch.clone());
         self.retention.serial += 1;
         let (serial, class) = (self.retention.serial, Arc::clone(self.classes.of(id.as_str())));
@@ -45,18 +40,10 @@ impl Partition {
             None => Room::restored(state, class, members, serial).with_log(self.ids.epoch()),
         };
         room.cursors.extend(cursors);
-        let mut places = Vec::with_capacity(events.len());
-        let key = self.rooms.vacant_key();
-        if let Some(log) = room.log_mut() {
-            for event in events {
-                places.extend(event.seq.map(|seq| (event.at(), Place { room: key, serial, seq })));
-                log.push(event);
-            }
-        }
         self.retention.account(&mut room);
-        self.rooms.insert(room);
+        self.cold_rooms += usize::from(room.is_cold());
+        let key = self.rooms.insert(room);
         self.by_id.insert(id, key);
-        places
     }
 
     /// What was changed since the last time. Empty without a disk.
