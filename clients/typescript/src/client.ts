@@ -15,6 +15,7 @@ import type {
   MessageAckReply,
   MessageStatusReply,
   Presence,
+  PresenceStatusReply,
   Requests,
   RoomJoinedReply,
   SendRequest,
@@ -333,7 +334,11 @@ export class Stentor {
       if (error instanceof StentorError && error.code !== "DISCONNECTED") this.#events.emit("trouble", error);
     };
     if (this.#presence?.text !== undefined) this.#ask("presence-update", this.#presence).catch(quietly);
-    for (const userIds of this.#watched.pages()) this.#ask("subscribe-presence", { userIds }).catch(quietly);
+    // What changed while there was no connection is told as if it changed now.
+    const tell = ({ users }: PresenceStatusReply) => users.forEach((user) => this.#events.emit("presence", user));
+    for (const userIds of this.#watched.pages()) {
+      this.#ask("subscribe-presence", { userIds }).then(tell).catch(quietly);
+    }
     this.#outbox.pump();
   }
 

@@ -41,7 +41,8 @@ export interface Since {
 export interface Presence {
   readonly userId: Id;
   readonly status: Status;
-  readonly lastSeenAt?: Time;
+  /** Now, unless offline; null if it is not known. */
+  readonly lastSeenAt: Time | null;
   readonly text?: string;
 }
 

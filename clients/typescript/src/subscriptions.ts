@@ -1,7 +1,7 @@
 // Whose availability is watched, to say it again to the next connection.
 
-/** Users that can be watched at once; those watched first go first. */
-const USERS_MAX = 2_000;
+/** Users that can be watched at once, which is what a connection may subscribe to; those watched first go first. */
+const USERS_MAX = 1_000;
 
 /** Users that one request may name. */
 const PAGE_USERS = 500;

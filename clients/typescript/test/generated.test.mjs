@@ -13,6 +13,10 @@ test('frames, the AsyncAPI document and the types are what the schemas make them
   execFileSync(process.execPath, [path('../tools/generate.mjs'), '--check'], { stdio: 'inherit' });
 });
 
+test('the demo page has the client that these sources build', () => {
+  execFileSync(process.execPath, [path('../tools/bundle.mjs'), '--check'], { stdio: 'inherit' });
+});
+
 test('every reference leads somewhere', () => {
   const follow = (value, file) => {
     if (Array.isArray(value)) return value.forEach((each) => follow(each, file));

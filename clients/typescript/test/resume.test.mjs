@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { inTime, newRoom, open, options, says, startNetwork, startServer, until } from './support.mjs';
+import { inTime, known, newRoom, open, options, says, startNetwork, startServer, until } from './support.mjs';
 
 const count = (chat, event) => chat.noted.filter((each) => each.event === event).length;
 
@@ -182,6 +182,22 @@ describe('a network that breaks', options, () => {
     network.isUp = true;
     assert.equal((await joined).members, 1);
     await page;
+  });
+
+  test('what became of people meanwhile is told with the next connection', async (context) => {
+    if (!(await known(bob, 'get-presence', { userIds: ['alice'] }))) return context.skip('this server has no presence');
+    await bob.watchPresence(['alice']);
+    network.isUp = false;
+    await loses(bob, () => network.cut());
+    await alice.setPresence('dnd');
+    const told = new Promise((done) => {
+      bob.on('presence', (presence) => {
+        if (presence.userId === 'alice' && presence.status === 'dnd') done(presence);
+      });
+    });
+    network.isUp = true;
+    await inTime(told, 'the snapshot of whom one watches');
+    await alice.setPresence('online');
   });
 
   test('a room that somebody left on another device is left here', async () => {

@@ -20,6 +20,7 @@ function typeOf(schema, file, indent) {
   if (union) return union.map((each) => typeOf(each, file, indent)).join(' | ');
   if (schema.type === 'string' || schema.type === 'boolean') return schema.type;
   if (schema.type === 'integer') return 'number';
+  if (schema.type === 'null') return 'null';
   if (schema.type === 'array') return `readonly (${typeOf(schema.items, file, indent)})[]`.replace(/\((\w+)\)/, '$1');
   if (schema.additionalProperties)
     return `Readonly<Record<string, ${typeOf(schema.additionalProperties, file, indent)}>>`;

@@ -1,5 +1,7 @@
 //! The demo page of a development server, and the tokens it needs.
 
+mod files;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,12 +11,17 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use self::files::File;
 use super::http::text;
 
-const PAGE: &str = include_str!("demo.html");
+/// Scripts and styles are files of this server, and none are in the page itself: what somebody writes in a chat can
+/// never run. (`ws:` is for browsers that do not count a WebSocket of the same origin as `'self'`.)
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
+                                       connect-src 'self' ws:; base-uri 'none'; form-action 'none'; \
+                                       frame-ancestors 'none'";
 
-/// The page is one file: nothing may be loaded, and it may talk to this server only.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:";
+/// Where the page gets its tokens.
+const TOKEN_PATH: &str = "/demo/token";
 
 /// Bytes of a request for a token.
 const TOKEN_REQUEST_BYTES_MAX: usize = 4096;
@@ -52,10 +59,13 @@ impl Demo {
         if forwarded || !self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
             return text(StatusCode::FORBIDDEN, "the demo is served under a loopback address only");
         }
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/demo") => page(),
-            (&Method::POST, "/demo/token") => self.token(request).await,
-            (_, "/demo" | "/demo/token") => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+        let path = request.uri().path();
+        match (request.method(), files::find(path)) {
+            (&Method::GET, Some(file)) => show(&file),
+            (&Method::POST, None) if path == TOKEN_PATH => self.token(request).await,
+            (_, file) if file.is_some() || path == TOKEN_PATH => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+            }
             _ => text(StatusCode::NOT_FOUND, "not found"),
         }
     }
@@ -91,11 +101,11 @@ impl Demo {
     }
 }
 
-fn page() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
+fn show(file: &File) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(file.text.as_bytes())));
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_TYPE, file.kind),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("x-content-type-options"), "nosniff"),
