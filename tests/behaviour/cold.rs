@@ -65,6 +65,7 @@ fn events_are_read_when_somebody_needs_them() {
     let mut ann = server.device("ann", json!({"autoAck": false}));
     assert_eq!(ann.success["rooms"][0]["seq"], 4);
     assert_eq!(ann.success["rooms"][0]["unread"], 0);
+    assert_eq!(ann.success["queued"], 0);
     assert_eq!(ann.online("lobby"), ["ann"]);
     assert_eq!(reads(&server), 0.0);
     assert_eq!(history(&mut ann, "lobby"), [0, 1, 2]);

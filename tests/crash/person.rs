@@ -141,7 +141,8 @@ impl Person {
         let room = success["data"]["rooms"].as_array().unwrap().iter().find(|it| it["conversationId"] == self.room);
         assert!(room.is_some() || !self.joined, "a membership was lost: {success}");
         let cursors = room.map(|room| self.check_cursors(room));
-        let queued = self.queue(&mut line)?;
+        let has_rooms = success["data"]["rooms"] != json!([]);
+        let queued = if has_rooms { self.queue(&mut line)? } else { Vec::new() };
         if let (Some(room), Some(cursors)) = (room, cursors) {
             let from = since.map_or(cursors.delivered, |(_, seq)| seq);
             let head = room["seq"].as_u64().unwrap();

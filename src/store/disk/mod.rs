@@ -134,6 +134,10 @@ impl Disk {
         fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
+    fn damaged(&self, what: &str) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what: what.to_owned() }
+    }
+
     /// Writes changes, all or none of them. They are there for good when this returns.
     fn store<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), StoreError> {
         self.reopened()?;

@@ -17,7 +17,7 @@ use crate::message::{Event, Seq, Timestamp};
 use crate::store::{Change, ColdLog, Image, Member, Receipt, RoomImage, RoomState, Sent, owner_of};
 
 /// The version of all that is written here.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ROOMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rooms");
