@@ -48,7 +48,8 @@ impl Server {
         std::fs::create_dir_all(&directory).unwrap();
         let config = directory.join("stentor.toml");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\ndata_directory = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n\
+            "listen = \"127.0.0.1:0\"\ndata_directory = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [timing]\npresence_grace_ms = 0\n[log]\nformat = \"json\"\n\
              [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n",
             directory.join("data").display()
         );

@@ -44,7 +44,7 @@ impl Absent {
         self.seen.insert(user.clone(), at);
         self.seen_order.push_back((at, user));
         // Most of it may speak of those who come and go all the time; then it is made anew.
-        if self.seen_order.len() > 1024 + 2 * self.seen.len() {
+        if self.seen_order.len() > 1024 + self.seen.len() + self.seen.len() / 4 {
             let seen = &self.seen;
             self.seen_order.retain(|(at, user)| seen.get(user) == Some(at));
         }
