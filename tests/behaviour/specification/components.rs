@@ -48,7 +48,7 @@ fn s1_25_the_sender_is_answered_and_its_other_devices_are_told() {
     let mut laptop = server.device("ann", json!({"deviceId": "laptop"}));
     let ack = phone.post(json!({"conversationId": "lobby", "tempId": "t", "content": 1, "noEcho": true}));
     let copy = laptop.message();
-    assert_eq!((&copy["messageId"], &copy["tempId"]), (&ack["messageId"], &ack["tempId"]));
+    assert_eq!((&copy["messageId"], &copy["tempId"]), (&ack["messageId"], &json!("t")));
     assert_eq!((&copy["userId"], &copy["deviceId"]), (&json!("ann"), &json!("phone")));
     // The answer was all that the sender needed.
     phone.nothing_came("lobby");
