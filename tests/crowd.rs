@@ -201,7 +201,7 @@ fn settle(server: &Server) {
 }
 
 #[test]
-fn ten_thousand_connections_come_and_go_three_times_in_the_same_memory() {
+fn s1_74_s1_76_ten_thousand_connections_come_and_go_three_times_in_the_same_memory() {
     let server = Server::start();
     let resident: Vec<u64> = (0..STORMS)
         .map(|number| {

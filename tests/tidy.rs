@@ -1,6 +1,7 @@
 //! Tidiness: what no compiler checks. Which part may know which, who names which crate, and how files look.
 //!
-//! The tables are the rules. Whoever has a reason to break one changes the table, where the change is seen.
+//! The tables are the rules. Whoever has a reason to break one changes the table, where the change is seen. `features`
+//! is about a table that is a document of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,9 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+
+#[path = "tidy/features.rs"]
+mod features;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -139,7 +139,7 @@ fn broken_syntax_is_reported_with_what_is_surely_wrong_beside_it() {
 }
 
 #[test]
-fn the_environment_outweighs_the_file() {
+fn s1_67_the_environment_outweighs_the_file() {
     let text = "listen = \"127.0.0.1:4000\"\nallowed_origins = [\"https://a.example\"]\n[limits]\nconnections_max = 5\n\
                 connections_per_user_max = 6\n[[auth.keys]]\nalgorithm = \"HS512\"\nsecret_env = \"CHAT_SECRET\"\n";
     let loaded = with_file(
@@ -228,7 +228,7 @@ fn without_anything_it_is_a_development_server() {
 }
 
 #[test]
-fn with_a_secret_alone_it_is_a_plain_server() {
+fn s1_67_s1_70_s2_52_with_a_secret_alone_it_is_a_plain_server() {
     let loaded = without_file(&[("JWT_SECRET", SECRET), ("PORT", "4001")]).unwrap();
     assert!(!loaded.config.development && loaded.config.plugins.is_empty() && loaded.config.allowed_origins.is_empty());
     assert_eq!(loaded.config.listen.to_string(), "127.0.0.1:4001");

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn each_encoding_is_made_of_the_same_frames() {
+    fn s2_56_each_encoding_is_made_of_the_same_frames() {
         let mut batch = batch(2);
         let plain = batch.bytes(Encoding::default()).clone();
         assert_eq!(

@@ -101,7 +101,7 @@ impl Drop for Development {
 const JSON: &str = "Content-Type: application/json\r\n";
 
 #[test]
-fn a_development_server_shows_its_page_to_this_machine() {
+fn s2_1_a_development_server_shows_its_page_to_this_machine() {
     let development = Development::start("page");
     let port = development.server().address().port();
     for host in

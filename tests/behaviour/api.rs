@@ -178,7 +178,7 @@ fn a_broadcast_reaches_every_room_and_tells_what_became_of_each() {
 }
 
 #[test]
-fn a_batch_is_carried_out_in_order_whatever_becomes_of_each() {
+fn s1_94_a_batch_is_carried_out_in_order_whatever_becomes_of_each() {
     let mut config = with_api();
     config.api.batch_commands_max = 4;
     let server = TestServer::start(config);

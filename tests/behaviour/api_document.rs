@@ -124,7 +124,7 @@ fn every_verb_is_described_and_every_path_is_there() {
 }
 
 #[test]
-fn the_examples_are_answered_as_described() {
+fn s2_54_the_examples_are_answered_as_described() {
     let server = server();
     let document = document(&server);
     let (_ann, message) = inhabited(&server);

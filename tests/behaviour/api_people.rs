@@ -174,7 +174,7 @@ fn a_notification_reaches_a_users_connections_and_nobody_else() {
 }
 
 #[test]
-fn connections_are_listed_by_user_and_page_by_page() {
+fn s1_13_connections_are_listed_by_user_and_page_by_page() {
     let server = server();
     let clients: Vec<_> = (0..7).map(|number| server.user(&format!("user-{number}"))).collect();
     let mut ann = server.device("ann", json!({"deviceId": "phone"}));

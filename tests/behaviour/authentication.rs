@@ -56,7 +56,7 @@ fn server_with(change: impl FnOnce(&mut Config)) -> TestServer {
 // The ways in
 
 #[test]
-fn every_way_in_leads_to_the_same() {
+fn s1_6_s1_26_s2_2_every_way_in_leads_to_the_same() {
     let mut config = config();
     config.query_token = true;
     let server = TestServer::start(config);
@@ -86,7 +86,7 @@ fn every_way_in_leads_to_the_same() {
 }
 
 #[test]
-fn success_says_what_the_client_needs_to_know() {
+fn s1_34_success_says_what_the_client_needs_to_know() {
     let mut config = config();
     config.limits.message_bytes_max = 5_000;
     config.limits.rooms_per_connection_max = 77;
@@ -127,7 +127,7 @@ fn success_lists_the_users_rooms_with_their_heads() {
 }
 
 #[test]
-fn sessions_differ_and_absent_things_are_absent() {
+fn s2_3_sessions_differ_and_absent_things_are_absent() {
     let server = TestServer::with_shards(2);
     let sessions: std::collections::HashSet<String> =
         (0..8).map(|_| server.user("ann").success["sessionId"].as_str().unwrap().to_owned()).collect();
@@ -155,7 +155,7 @@ fn a_token_at_the_upgrade_answers_unasked_and_first() {
 // Before and without
 
 #[test]
-fn nothing_but_auth_and_heartbeat_comes_before_authentication() {
+fn s1_62_nothing_but_auth_and_heartbeat_comes_before_authentication() {
     let server = TestServer::with_shards(1);
     let mut client = server.connect();
     for event in [
@@ -179,7 +179,7 @@ fn nothing_but_auth_and_heartbeat_comes_before_authentication() {
 }
 
 #[test]
-fn who_does_not_authenticate_in_time_is_told_and_closed() {
+fn s1_7_s1_8_s1_60_who_does_not_authenticate_in_time_is_told_and_closed() {
     let server = server_with(|config| config.timing.auth_ms_max = 50);
     let mut silent = server.connect();
     silent.closed(4101);
@@ -445,7 +445,7 @@ fn a_token_that_says_too_much_is_refused_whole() {
 // Signatures
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn s1_61_what_is_no_token_is_refused() {
     let server = server_with(|_| {});
     let good = Token::of("ann").sign();
     let parts: Vec<&str> = good.split('.').collect();

@@ -418,7 +418,7 @@ fn an_instance_of_a_filter_serves_so_many_calls() {
 }
 
 #[test]
-fn an_instance_may_grow_so_large() {
+fn s1_81_an_instance_may_grow_so_large() {
     let mut recycling = counting();
     recycling.recycle_bytes = 65_536;
     let server = TestServer::start(without_memory(vec![recycling]));

@@ -159,7 +159,7 @@ fn a_refusal_without_an_id_names_the_request() {
 }
 
 #[test]
-fn a_refusal_says_what_section_9_says() {
+fn s1_35_s2_51_a_refusal_says_what_section_9_says() {
     let server = TestServer::with_shards(1);
     let mut client = server.user("ann");
     for (event, data) in [("no-such-event", json!(null)), ("join-room", json!(1)), ("history", json!("elsewhere"))] {
@@ -531,7 +531,7 @@ fn ids_of_things_keep_to_their_alphabet() {
 }
 
 #[test]
-fn data_of_the_wrong_kind_are_refused_everywhere() {
+fn s2_51_data_of_the_wrong_kind_are_refused_everywhere() {
     let server = TestServer::with_shards(1);
     let mut client = server.member("ann", "lobby");
     for event in [
@@ -570,7 +570,7 @@ fn data_of_the_wrong_kind_are_refused_everywhere() {
 }
 
 #[test]
-fn a_heartbeat_takes_any_data_and_tells_the_time() {
+fn s1_32_s1_46_s2_25_s2_45_a_heartbeat_takes_any_data_and_tells_the_time() {
     let server = TestServer::with_shards(1);
     let mut client = server.user("ann");
     let before = crate::common::now_ms();

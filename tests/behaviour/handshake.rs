@@ -19,7 +19,7 @@ fn status(server: &TestServer, change: impl FnOnce(crate::common::Handshake) -> 
 }
 
 #[test]
-fn both_paths_upgrade_as_rfc_6455_says() {
+fn s1_1_both_paths_upgrade_as_rfc_6455_says() {
     let server = TestServer::with_shards(2);
     for path in ["/ws", "/", "/ws?", "/ws?unknown=1&x", "/?a=%20", "/ws?deviceId=x"] {
         let (mut client, response) = server.handshake().path(path).upgrade_with_response();
@@ -220,7 +220,7 @@ fn a_bearer_subprotocol_is_a_token_and_never_echoed() {
 // Origins
 
 #[test]
-fn allowed_origins_and_programs_come_in() {
+fn s1_68_allowed_origins_and_programs_come_in() {
     let server = server_with_origins();
     for origin in ["https://app.example.com", "http://localhost:5173"] {
         server.handshake().set("Origin", origin).upgrade().is_alive();
@@ -230,7 +230,7 @@ fn allowed_origins_and_programs_come_in() {
 }
 
 #[test]
-fn other_origins_are_refused() {
+fn s1_68_other_origins_are_refused() {
     let server = server_with_origins();
     let hostile = [
         "https://app.example.com.evil.io",

@@ -40,6 +40,7 @@ mod receipts;
 mod recovery;
 mod room_acl;
 mod rooms;
+mod specification;
 mod typing;
 mod verdicts;
 mod websocket;

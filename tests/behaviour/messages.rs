@@ -36,7 +36,7 @@ fn server_with_ephemeral_rooms(shards: usize) -> TestServer {
 // Sending
 
 #[test]
-fn a_message_reaches_every_live_connection_of_every_member() {
+fn s1_2_s1_38_s2_11_s2_23_a_message_reaches_every_live_connection_of_every_member() {
     for shards in [1, 2, 3] {
         let server = TestServer::with_shards(shards);
         let mut clients: Vec<_> =
@@ -175,7 +175,7 @@ const CONTENTS: [&str; 27] = [
 ];
 
 #[test]
-fn content_is_any_json_and_stays_as_it_was_written() {
+fn s1_88_content_is_any_json_and_stays_as_it_was_written() {
     let server = TestServer::with_shards(2);
     let mut ann = server.member("ann", "lobby");
     let mut bob = server.member("bob", "lobby");
@@ -218,7 +218,7 @@ fn large_content_passes_whole() {
 }
 
 #[test]
-fn objects_come_one_a_line_where_that_was_asked_for() {
+fn s1_94_objects_come_one_a_line_where_that_was_asked_for() {
     let mut config = config();
     // What is sent within this time of the first message comes together.
     config.delivery.room_flush_ms = 100;
@@ -254,7 +254,7 @@ fn without_batch_every_message_is_one_object() {
 }
 
 #[test]
-fn the_conversation_dialect_has_other_names_for_the_same() {
+fn s2_36_the_conversation_dialect_has_other_names_for_the_same() {
     for batch in [false, true] {
         let server = TestServer::with_shards(2);
         let mut ann = server.member("ann", "lobby");
@@ -540,7 +540,7 @@ fn message_ids_are_unique() {
 // Editing and deleting
 
 #[test]
-fn an_edit_is_pushed_whole_and_keeps_its_place() {
+fn s1_40_s2_29_s2_40_an_edit_is_pushed_whole_and_keeps_its_place() {
     for shards in [1, 3] {
         let server = TestServer::with_shards(shards);
         let mut ann = server.device("ann", json!({"deviceId": "phone"}));
@@ -614,7 +614,7 @@ fn of_edits_that_cross_only_one_is_taken() {
 }
 
 #[test]
-fn only_the_author_may_edit_or_delete() {
+fn s2_12_only_the_author_may_edit_or_delete() {
     let server = TestServer::with_shards(2);
     let mut ann = server.member("ann", "lobby");
     ann.join("other");
@@ -650,7 +650,7 @@ fn only_the_author_may_edit_or_delete() {
 }
 
 #[test]
-fn a_deletion_is_pushed_and_final() {
+fn s1_41_s2_28_s2_39_a_deletion_is_pushed_and_final() {
     for shards in [1, 3] {
         let server = TestServer::with_shards(shards);
         let mut ann = server.member("ann", "lobby");
@@ -677,7 +677,7 @@ fn a_deletion_is_pushed_and_final() {
 }
 
 #[test]
-fn deleted_content_is_gone_from_everywhere() {
+fn s2_12_deleted_content_is_gone_from_everywhere() {
     let server = TestServer::with_shards(2);
     let mut ann = server.user("ann");
     let joined = ann.join("lobby");

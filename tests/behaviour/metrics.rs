@@ -283,7 +283,7 @@ fn no_name_of_a_client_is_in_the_metrics() {
 }
 
 #[test]
-fn what_happened_was_counted() {
+fn s1_80_what_happened_was_counted() {
     let (server, _) = busy_metrics();
     for (series, expected) in [
         ("stentor_messages_stored_total", 2.0),
@@ -310,7 +310,7 @@ fn what_happened_was_counted() {
 }
 
 #[test]
-fn who_and_what_is_live_is_told_and_no_more_once_it_is_gone() {
+fn s1_12_s1_77_who_and_what_is_live_is_told_and_no_more_once_it_is_gone() {
     let server = TestServer::with_shards(1);
     let live = |expected: [f64; 4]| {
         until(&format!("{expected:?}"), || {
@@ -333,7 +333,7 @@ fn who_and_what_is_live_is_told_and_no_more_once_it_is_gone() {
 }
 
 #[test]
-fn every_flush_notes_how_long_it_took() {
+fn s1_71_s1_78_every_flush_notes_how_long_it_took() {
     let server = TestServer::with_shards(1);
     let mut ann = server.member("ann", "lobby");
     let mut bob = server.member("bob", "lobby");

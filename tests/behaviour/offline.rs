@@ -90,7 +90,7 @@ fn since_says_it_better_than_the_cursor() {
 }
 
 #[test]
-fn what_retention_dropped_is_said_to_be_missing() {
+fn s2_6_what_retention_dropped_is_said_to_be_missing() {
     let mut config = config();
     config.store.room_events_max = 3;
     let server = TestServer::start(config).explicit();

@@ -45,7 +45,7 @@ fn told_nothing(client: &mut Client) {
 }
 
 #[test]
-fn s1_31_s1_44_s1_91_members_are_told_how_available_each_other_is() {
+fn s1_3_s1_16_s1_31_s1_44_s1_91_s2_7_members_are_told_how_available_each_other_is() {
     for shards in [1, 3] {
         let server = server(shards);
         let (mut ann, mut bob) = (server.member("ann", "lobby"), server.member("bob", "lobby"));

@@ -39,7 +39,7 @@ fn member(server: &TestServer, user: &str) -> Client {
 }
 
 #[test]
-fn s1_45_s2_13_s2_30_a_message_is_sent_then_delivered_then_read() {
+fn s1_45_s2_9_s2_13_s2_30_a_message_is_sent_then_delivered_then_read() {
     for shards in [1, 3] {
         let server = server(shards);
         let (mut ann, mut bob, mut cid) = (member(&server, "ann"), member(&server, "bob"), member(&server, "cid"));

@@ -37,7 +37,7 @@ fn is_refused(answer: &Value) -> bool {
 }
 
 #[test]
-fn exactly_what_was_missed_comes_back() {
+fn s1_14_exactly_what_was_missed_comes_back() {
     for shards in [1, 3] {
         let server = TestServer::with_shards(shards);
         // Somebody who is there all the time, and sees every event as it is pushed.

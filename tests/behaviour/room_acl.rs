@@ -47,7 +47,7 @@ fn may_not_join(client: &mut Client, room: &str) {
 }
 
 #[test]
-fn rooms_of_two_are_for_the_two() {
+fn s1_86_rooms_of_two_are_for_the_two() {
     let server = server();
     let (mut ann, mut bob, mut eve) = (server.user("ann"), server.user("bob"), server.user("eve"));
     ann.join("dm:ann:bob");

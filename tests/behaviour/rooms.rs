@@ -16,7 +16,7 @@ fn class(pattern: &str) -> RoomClass {
 }
 
 #[test]
-fn joining_tells_where_the_room_stands() {
+fn s1_36_joining_tells_where_the_room_stands() {
     let server = TestServer::with_shards(2);
     let mut ann = server.user("ann");
     let joined = ann.join("lobby");
@@ -32,7 +32,7 @@ fn joining_tells_where_the_room_stands() {
 }
 
 #[test]
-fn every_form_of_the_requests_does_the_same() {
+fn s1_27_s1_28_s2_21_s2_22_every_form_of_the_requests_does_the_same() {
     let server = TestServer::with_shards(2);
     let mut ann = server.user("ann");
     for (join, leave) in
@@ -183,7 +183,7 @@ fn whoever_is_no_member_gets_nothing_out_of_a_room() {
 }
 
 #[test]
-fn a_closed_class_admits_nobody() {
+fn s1_63_a_closed_class_admits_nobody() {
     let mut config = config();
     config.rooms = vec![RoomClass { join: JoinPolicy::Members, ..class("staff-*") }, class("staff")];
     let server = TestServer::start(config);
@@ -236,7 +236,7 @@ fn a_refused_joiner_comes_in_once_there_is_room() {
 // Devices
 
 #[test]
-fn the_users_other_devices_follow() {
+fn s1_37_the_users_other_devices_follow() {
     for shards in [1, 3] {
         let server = TestServer::with_shards(shards);
         let mut bob = server.member("bob", "lobby");
@@ -333,7 +333,7 @@ fn membership_outlives_connections() {
 // Who is online
 
 #[test]
-fn online_users_are_those_with_a_live_connection() {
+fn s1_33_s1_47_online_users_are_those_with_a_live_connection() {
     let server = TestServer::with_shards(3);
     let mut ann = server.member("ann", "lobby");
     let tablet = server.member("ann", "lobby");
@@ -386,7 +386,7 @@ fn leaving_stops_pushes() {
 }
 
 #[test]
-fn rooms_do_not_leak_into_each_other() {
+fn s1_9_rooms_do_not_leak_into_each_other() {
     let server = TestServer::with_shards(3);
     let mut writer = server.user("writer");
     let mut readers: Vec<_> =

@@ -25,7 +25,7 @@ fn two_in_the_lobby(shards: usize) -> (TestServer, Client, Client) {
 }
 
 #[test]
-fn s1_29_s1_30_s1_42_s1_43_others_hear_who_types_and_who_stops() {
+fn s1_29_s1_30_s1_42_s1_43_s2_26_s2_27_others_hear_who_types_and_who_stops() {
     for shards in [1, 3] {
         let (server, mut ann, mut bob) = two_in_the_lobby(shards);
         let mut laptop = server.user("ann");
@@ -55,7 +55,7 @@ fn s1_19_repeated_starts_and_stops_are_told_once() {
 }
 
 #[test]
-fn s1_19_s2_50_typing_ends_by_the_clock() {
+fn s1_4_s1_19_s2_8_s2_50_typing_ends_by_the_clock() {
     for shards in [1, 3] {
         let mut config = config();
         config.shards = shards;

@@ -242,7 +242,7 @@ fn a_flood_of_control_frames_is_ended() {
 // How connections end
 
 #[test]
-fn a_clients_close_is_answered_with_its_own_code() {
+fn s1_11_a_clients_close_is_answered_with_its_own_code() {
     let server = server();
     for code in [1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999] {
         let mut client = server.user("ann");
@@ -309,7 +309,7 @@ fn a_client_that_does_not_answer_a_close_is_dropped() {
 }
 
 #[test]
-fn a_socket_that_ends_without_a_close_is_noticed() {
+fn s1_12_a_socket_that_ends_without_a_close_is_noticed() {
     let server = server();
     let mut watcher = server.member("watcher", "lobby");
     for way in 0..3 {
@@ -331,7 +331,7 @@ fn a_socket_that_ends_without_a_close_is_noticed() {
 }
 
 #[test]
-fn a_connection_that_does_not_answer_pings_is_closed() {
+fn s1_69_a_connection_that_does_not_answer_pings_is_closed() {
     let mut config = config();
     config.timing.ping_ms = 100;
     config.timing.pong_ms_max = 100;
@@ -344,7 +344,7 @@ fn a_connection_that_does_not_answer_pings_is_closed() {
 }
 
 #[test]
-fn a_connection_that_answers_pings_stays() {
+fn s1_69_a_connection_that_answers_pings_stays() {
     let mut config = config();
     config.timing.ping_ms = 100;
     // Long enough for a test that is kept waiting.
@@ -368,7 +368,7 @@ fn stopping_server(drain_ms: u64) -> TestServer {
 }
 
 #[test]
-fn a_server_that_stops_says_so_and_closes() {
+fn s1_11_s2_19_a_server_that_stops_says_so_and_closes() {
     let server = stopping_server(300);
     let address = server.address();
     let mut clients: Vec<Client> = (0..6).map(|number| server.member(&format!("u{number}"), "lobby")).collect();

@@ -263,7 +263,7 @@ mod tests {
 
     /// Thousands of histories of three users with up to four connections each.
     #[test]
-    fn users_are_as_available_as_in_a_plain_model() {
+    fn s1_83_users_are_as_available_as_in_a_plain_model() {
         for seed in 1..=3000 {
             let mut random = Random(seed);
             let mut store = partition();

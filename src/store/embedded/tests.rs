@@ -102,7 +102,7 @@ fn missed(outcome: Outcome) -> Option<Vec<Seq>> {
 }
 
 #[test]
-fn joining_is_logged_once_and_its_own_event_is_not_missed() {
+fn s1_83_joining_is_logged_once_and_its_own_event_is_not_missed() {
     let mut store = partition();
     let first = join(&mut store, "r", "a", None);
     assert!(first.feed.is_some() && matches!(first.forward, Some(Op::Index(ref change)) if change.joined));

@@ -137,7 +137,7 @@ mod tests {
 
     /// Thousands of histories, each beside a list that is searched from end to end.
     #[test]
-    fn typists_are_those_of_a_naive_model() {
+    fn s1_83_typists_are_those_of_a_naive_model() {
         for seed in 1..=3000 {
             let mut random = Random(seed);
             let mut typists = Typists::default();
