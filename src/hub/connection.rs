@@ -40,6 +40,8 @@ pub struct Connection {
     pub(super) deferred: Vec<(u64, Bytes)>,
     pub(super) rooms: SmallVec<[Place; 1]>,
     pub(super) proof: Proof,
+    /// Whether the next sweep looks for what waits among the deferred.
+    pub(super) late: bool,
     /// Only while the socket is full, or held.
     pub(super) backlog: Option<Box<Backlog>>,
     /// Set once a close frame was sent, with the time at which the socket is given up.
@@ -57,6 +59,7 @@ impl Connection {
             deferred: Vec::new(),
             rooms: SmallVec::new(),
             proof: Proof::default(),
+            late: false,
             backlog: None,
             closing: None,
             waker: None,

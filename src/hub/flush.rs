@@ -100,7 +100,8 @@ impl Hub {
         let (only_dirty_room, now_ms) = (self.dirty_rooms == 1, self.now_ms);
         let Some(room) = self.rooms.get_mut(room_key as usize) else { return Step::Done };
         let Some(pass) = &mut room.pass else { return Step::Done };
-        let end = pass.batch.audience().min(room.members.len());
+        let crowd = room.members.len();
+        let end = pass.batch.audience().min(crowd);
         while pass.next < end {
             if budget.is_spent() {
                 return Step::Spent;
@@ -119,7 +120,7 @@ impl Hub {
             let mut pings = false;
             if let Some(logged) = pass.batch.logged() {
                 connection.proof.note_written();
-                if connection.proof.is_due(now_ms) {
+                if connection.proof.is_due_among(crowd, now_ms) {
                     // The ping covers all its rooms.
                     let [place] = connection.rooms.as_mut_slice() else { return Step::Special(slot) };
                     pings = logged > place.pinged;

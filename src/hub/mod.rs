@@ -14,6 +14,7 @@ mod backlog;
 mod batch;
 mod connection;
 mod flush;
+mod late;
 mod places;
 mod proof;
 mod room;
@@ -76,6 +77,8 @@ pub struct Hub {
     /// Rooms with anything unwritten.
     dirty_rooms: usize,
     flusher: Option<Waker>,
+    /// Connections for which something waits that is not urgent; each once.
+    late: Vec<ConnectionKey>,
     memberships: usize,
     began: Instant,
     /// Since then, as of the last look at the clock.
@@ -99,6 +102,7 @@ impl Hub {
             delayed: BinaryHeap::new(),
             dirty_rooms: 0,
             flusher: None,
+            late: Vec::new(),
             memberships: 0,
             began: Instant::now(),
             now_ms: 0,
@@ -342,6 +346,7 @@ impl Hub {
     /// Closes connections for which something waits too long. To be called now and then.
     pub fn sweep(&mut self, now: Instant) {
         self.set_clock(now);
+        self.write_late();
         self.send_due_pings();
         let over = |connection: &Connection| {
             connection.closing.is_none()

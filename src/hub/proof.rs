@@ -19,6 +19,10 @@ use crate::wire::frame::PROOF_PING;
 /// Least time between two of a connection's pings.
 const BETWEEN_PINGS: Duration = Duration::from_secs(1);
 
+/// The same where what is written goes to so many that nobody is told who has it; then only the queue depends on it.
+const BETWEEN_PINGS_IN_CROWDS: Duration = Duration::from_secs(5);
+const CROWD_CONNECTIONS_MIN: usize = 201;
+
 /// What was proven to have arrived: rooms, each with the last event.
 pub type Proven = SmallVec<[(RoomId, Seq); 1]>;
 
@@ -55,10 +59,18 @@ impl Proof {
 
     /// Whether a ping may be put behind what is written now.
     pub(super) fn is_due(&self, now_ms: u32) -> bool {
-        self.wanted
-            && self.unproven
-            && !self.under_way
-            && self.pinged_ms.is_none_or(|before| u128::from(now_ms.wrapping_sub(before)) >= BETWEEN_PINGS.as_millis())
+        self.is_due_after(now_ms, BETWEEN_PINGS)
+    }
+
+    /// The same behind what is written to a room of so many connections.
+    pub(super) fn is_due_among(&self, connections: usize, now_ms: u32) -> bool {
+        let crowd = connections >= CROWD_CONNECTIONS_MIN;
+        self.is_due_after(now_ms, if crowd { BETWEEN_PINGS_IN_CROWDS } else { BETWEEN_PINGS })
+    }
+
+    fn is_due_after(&self, now_ms: u32, between: Duration) -> bool {
+        let long_enough = |before| u128::from(now_ms.wrapping_sub(before)) >= between.as_millis();
+        self.wanted && self.unproven && !self.under_way && self.pinged_ms.is_none_or(long_enough)
     }
 
     /// A ping is written, behind everything.
@@ -114,7 +126,13 @@ impl Hub {
     /// Sends the pings that could not ride behind anything.
     pub(super) fn send_due_pings(&mut self) {
         let now_ms = self.now_ms;
-        let due = |connection: &Connection| connection.proof.is_due(now_ms) && connection.closing.is_none();
+        let rooms = &self.rooms;
+        let crowd = |place: &Place| rooms.get(place.room as usize).map_or(0, |room| room.members.len());
+        let due = |connection: &Connection| {
+            // A connection in one room is pinged as that room is; any other as if all its rooms were small.
+            let among = if let [place] = connection.rooms.as_slice() { crowd(place) } else { 0 };
+            connection.proof.is_due_among(among, now_ms) && connection.closing.is_none()
+        };
         let due: Vec<usize> = self.connections.iter().filter(|(_, it)| due(it)).map(|(slot, _)| slot).collect();
         for slot in due {
             self.ping(u32::try_from(slot).unwrap_or(u32::MAX));

@@ -23,6 +23,9 @@ use crate::wire::decode::deeper_than;
 const REJECTION_CODE_BYTES_MAX: usize = 64;
 const REJECTION_MESSAGE_BYTES_MAX: usize = 500;
 
+/// How many calls an instance's memory is told after: now and then, and not with each.
+const CALLS_BETWEEN_REPORTS: u64 = 1024;
+
 /// Longest body that a plugin may put in a message's place, in bytes.
 const REPLACEMENT_BYTES_MAX: usize = 256 << 10;
 
@@ -241,6 +244,9 @@ impl Link {
     fn recycle(&mut self, shard: (u32, u32)) {
         let Some(instance) = &self.instance else { return };
         let memory_bytes = instance.memory_bytes();
+        if instance.calls % CALLS_BETWEEN_REPORTS == 1 {
+            self.plugin.saw_memory(memory_bytes);
+        }
         let reason = if instance.calls >= self.plugin.recycle_calls {
             RecycleReason::Calls
         } else if memory_bytes > self.plugin.recycle_bytes {

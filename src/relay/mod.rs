@@ -24,13 +24,14 @@ mod read;
 mod receipts;
 mod report;
 mod rights;
+mod settings;
 mod survey;
 mod typing;
 mod warm;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -48,6 +49,7 @@ use peer::{Peer, Peers, Pending, Waiting};
 use presence::Subscriptions;
 use receipts::Receipts;
 use report::Reported;
+pub use settings::Settings;
 pub use survey::{Survey, SurveyReply, Surveyed, Target};
 use warm::Warming;
 
@@ -57,32 +59,9 @@ use crate::message::Timestamp;
 use crate::metrics::Metrics;
 use crate::policy::{Action, Auth, Chain, NotAllowed, Who};
 use crate::store::{Answer, Journal, MembershipChange, Op, Partition, Reader};
-use crate::wire::encode::{self, LimitsInfo};
+use crate::wire::encode;
 use crate::wire::request::Request;
 use crate::wire::{ErrorCode, Refusal};
-
-/// What the verbs need to know of the configuration.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This process, as clients see it.
-    pub node: Arc<str>,
-    /// What clients are told they may do.
-    pub limits: LimitsInfo,
-    /// What an acknowledgement promises here.
-    pub durability: &'static str,
-    /// Rooms in which one connection may be live.
-    pub rooms_per_connection_max: usize,
-    /// How long a `typing-start` counts, in milliseconds.
-    pub typing_stop_ms: u64,
-    /// How long a user is held to be there whose connections have gone, in milliseconds.
-    pub presence_grace_ms: u64,
-    /// Users whose presence one connection may subscribe to; 0 = no bound.
-    pub presence_subscriptions_max: usize,
-    /// Bytes that one `auth` may bring back, over all rooms.
-    pub recover_bytes_max: usize,
-    /// Time in which a user's receipts of one kind in one room are pushed once.
-    pub receipt_coalesce: Duration,
-}
 
 /// One shard's verbs, with everything they act on.
 pub struct Relay {

@@ -218,7 +218,7 @@ impl Relay {
                 }
                 let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { continue };
                 self.metrics.delivery.receipts_pushed.increment(1);
-                self.hub.reply(key, frame.bytes(dialect).clone());
+                self.hub.reply_soon(key, room, frame.bytes(dialect).clone());
             }
         }
     }

@@ -80,6 +80,13 @@ fn a_refusal_is_told_with_the_plugins_own_code() {
 }
 
 #[test]
+fn a_filters_memory_is_told_from_its_first_call_on() {
+    let server = server(vec![policy("remembered", json!({"words": ["heck"]}))]);
+    server.member("ann", "lobby").say("lobby", "hello");
+    assert!(server.plugin_metric("stentor_plugin_memory_bytes", "remembered") >= 65_536.0);
+}
+
+#[test]
 fn the_policy_that_comes_with_the_server_is_found_by_name() {
     let mut bundled = policy("message-policy", json!({"types": ["text"]}));
     "bundled:message-policy".clone_into(&mut bundled.component);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common::{Handshake, SECRET, Scratch, Token};
 
 #[test]
-fn s1_82_who_comes_authenticates_joins_leaves_and_goes_is_in_the_log() {
+fn s1_66_s1_82_who_comes_authenticates_joins_leaves_and_goes_is_in_the_log() {
     let scratch = Scratch::new();
     let file = scratch.path("stentor.toml");
     let text = format!(
@@ -38,6 +38,7 @@ fn s1_82_who_comes_authenticates_joins_leaves_and_goes_is_in_the_log() {
     ann.push("auth-success");
     ann.join("lobby");
     ann.say("lobby", "content-of-ann");
+    ann.refused("MESSAGE_NOT_FOUND", "delete-message", json!({"conversationId": "lobby", "messageId": "none"}));
     ann.leave("lobby");
     ann.close();
     // Whatever it has to say is said when it has ended.
@@ -55,6 +56,9 @@ fn s1_82_who_comes_authenticates_joins_leaves_and_goes_is_in_the_log() {
         let line = find(message, "ann");
         assert_eq!((&line["conn"], &line["room"]), (conn, &json!("lobby")), "{line}");
     }
+    let refused = find("refused", "ann");
+    let about = ["conn", "room", "event", "code"].map(|field| refused[field].clone());
+    assert_eq!(about, [conn.clone(), json!("lobby"), json!("delete-message"), json!("MESSAGE_NOT_FOUND")]);
     for message in ["connected", "disconnected"] {
         assert!(log.iter().any(|line| line["message"] == message && line["conn"] == *conn), "{message}: {log:#?}");
     }
