@@ -205,7 +205,7 @@ describe('a development server', options, () => {
       assert.equal((await bob.refused('send-message', { conversationId, content: 'x' })).code, 'NOT_A_MEMBER');
       await alice.expect('send-message', { conversationId, content: 'for me' }, 'message-ack');
       await bob.settle();
-      assert.equal(bob.received.some((each) => each.event === 'message-new'), false);
+      assert.equal(bob.received.some((each) => each.event === 'message-new' && each.data.conversationId === conversationId), false);
       await Promise.all([alice.close(), bob.close()]);
     });
 
