@@ -48,6 +48,11 @@ pub enum Surveyed {
         /// Its data.
         data: Box<RawValue>,
     },
+    /// Asks with which token a session's connection came last.
+    TokenOf {
+        /// Which session.
+        session: SessionId,
+    },
     /// Lists a user's connections.
     ConnectionsOf {
         /// Whose.
@@ -83,6 +88,8 @@ pub struct Survey {
 pub enum SurveyReply {
     /// How many connections were meant.
     Count(usize),
+    /// The name of the token of a session that is here; the token may have none.
+    Token(Option<Option<Box<str>>>),
     /// A part of a list.
     Page {
         /// Its entries, as JSON.
@@ -98,6 +105,10 @@ impl Relay {
         let answer = match survey.asked {
             Surveyed::Disconnect { target, reason } => SurveyReply::Count(self.disconnect(&target, &reason)),
             Surveyed::Notify { target, event, data } => SurveyReply::Count(self.notify(&target, &event, &data)),
+            Surveyed::TokenOf { session } => {
+                let found = self.peers.keys().find(|(_, peer)| peer.session == session);
+                SurveyReply::Token(found.map(|(_, peer)| peer.token_id.clone()))
+            }
             Surveyed::ConnectionsOf { user } => {
                 let keys = self.users.get(&user).into_iter().flatten();
                 let items = keys.filter_map(|key| self.listed_connection(*key, self.peers.get(*key)?)).collect();

@@ -82,6 +82,24 @@ fn a_revocation_outlives_a_reload_and_ends_with_its_time() {
 }
 
 #[test]
+fn the_token_of_a_session_is_refused() {
+    let server = server();
+    let token = |id: &str| Token::of("ann").claim("jti", id);
+    let mut first = server.with_token(&token("t1"), json!({}));
+    let mut second = server.with_token(&token("t2"), json!({}));
+    let nameless = server.user("ann");
+    let revoke = |session: &serde_json::Value| json!({"sessionId": session, "expiresAt": now_ms() + 3_600_000});
+    assert_eq!(server.api("revoke", revoke(&first.success["sessionId"]))["connections"], 1);
+    first.closed(4003);
+    second.is_alive();
+    assert!(!lets_in(&server, &token("t1")));
+    assert!(lets_in(&server, &token("t2")));
+    assert_eq!(server.api("revoke", revoke(&first.success["sessionId"]))["connections"], 0, "it has ended");
+    server.api_refused(400, "INVALID_PAYLOAD", "revoke", revoke(&nameless.success["sessionId"]));
+    server.api_refused(400, "INVALID_PAYLOAD", "revoke", revoke(&json!("nonsense")));
+}
+
+#[test]
 fn a_plugin_that_lets_everyone_in_does_not_let_a_revoked_token_in() {
     let mut config = with_api();
     config.plugins = vec![obedient("api-people", json!({"authenticate": "allow", "subject": "ann"}))];

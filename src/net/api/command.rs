@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::ids::{self, DeviceId, IdError, RoomId, UserId};
+use crate::ids::{self, DeviceId, IdError, RoomId, SessionId, UserId};
 use crate::policy::Revoked;
 use crate::relay::{Surveyed, Target};
 use crate::wire::request::object;
@@ -78,6 +78,12 @@ pub(super) enum Command {
         what: Revoked,
         until: u64,
         disconnect: Surveyed,
+    },
+    /// The same with the token of a session.
+    RevokeSession {
+        session: SessionId,
+        until: u64,
+        reason: Box<str>,
     },
     ConnectionsOf(UserId),
     Connections(Part),
@@ -241,20 +247,26 @@ fn revoke(body: &RawValue) -> Result<Command, Refusal> {
         user_id: Option<Cow<'a, str>>,
         #[serde(borrow)]
         token_id: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        session_id: Option<Cow<'a, str>>,
         expires_at: u64,
     }
-    let What { user_id: user, token_id, expires_at: until } = object(Some(body))?;
-    let (what, target) = match (user, token_id) {
-        (Some(user), None) => {
+    let What { user_id: user, token_id, session_id, expires_at: until } = object(Some(body))?;
+    let (what, target) = match (user, token_id, session_id) {
+        (None, None, Some(session)) => {
+            let session = SessionId::parse(&session).ok_or_else(|| Refusal::payload("sessionId is none of ours"))?;
+            return Ok(Command::RevokeSession { session, until, reason: reason(body)? });
+        }
+        (Some(user), None, None) => {
             let user = user_id(&user)?;
             (Revoked::User(user.clone()), Target::User(user, None))
         }
-        (None, Some(token)) => {
+        (None, Some(token), None) => {
             ids::check_id(&token).map_err(bad_id("tokenId"))?;
             let token: Box<str> = token.into();
             (Revoked::Token(token.clone()), Target::Token(token))
         }
-        _ => return Err(Refusal::payload("name either userId or tokenId")),
+        _ => return Err(Refusal::payload("name either userId, tokenId or sessionId")),
     };
     let disconnect = Surveyed::Disconnect { target, reason: reason(body)? };
     Ok(Command::Revoke { what, until, disconnect })

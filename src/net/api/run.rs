@@ -5,9 +5,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
 
 use super::command::{Act, Command, Cursor, Part};
-use crate::ids::ShardId;
-use crate::policy::{Full, Revocations};
-use crate::relay::{Call, CallReply, Mail, Mailboxes, Survey, SurveyReply, Surveyed, wall_clock};
+use crate::ids::{SessionId, ShardId};
+use crate::policy::{Full, Revocations, Revoked};
+use crate::relay::{Call, CallReply, Mail, Mailboxes, Survey, SurveyReply, Surveyed, Target, wall_clock};
 use crate::wire::encode::json;
 use crate::wire::{ErrorCode, Refusal};
 
@@ -32,12 +32,13 @@ struct Page {
 /// Carries a command out: the data of its answer, or why there are none.
 pub(super) async fn run(mailboxes: &Mailboxes, revocations: &Revocations, command: Command) -> CallReply {
     match command {
-        Command::Revoke { what, until, disconnect } => {
-            // First the tokens: whoever is on the way in meanwhile is turned away, or there already to be closed.
-            revocations.revoke(what, until, wall_clock()).map_err(|Full| {
-                Refusal::new(ErrorCode::LimitExceeded, "there are as many revocations as are allowed")
-            })?;
-            everywhere(mailboxes, &disconnect).await
+        Command::Revoke { what, until, disconnect } => revoke(mailboxes, revocations, what, until, &disconnect).await,
+        Command::RevokeSession { session, until, reason } => {
+            let Some(token) = token_of(mailboxes, session).await? else {
+                return Ok(json(&Connections { connections: 0 }));
+            };
+            let disconnect = Surveyed::Disconnect { target: Target::Token(token.clone()), reason };
+            revoke(mailboxes, revocations, Revoked::Token(token), until, &disconnect).await
         }
         Command::Act(act) => answer(send(mailboxes, act)).await,
         Command::Ask { event, user, data } => {
@@ -101,12 +102,40 @@ async fn broadcast(mailboxes: &Mailboxes, acts: Vec<Act>) -> CallReply {
     Ok(json(&Results { results }))
 }
 
+/// Takes tokens back, and closes the connections that came with them.
+async fn revoke(
+    mailboxes: &Mailboxes,
+    revocations: &Revocations,
+    what: Revoked,
+    until: u64,
+    disconnect: &Surveyed,
+) -> CallReply {
+    // First the tokens: whoever is on the way in meanwhile is turned away, or there already to be closed.
+    let full = |Full| Refusal::new(ErrorCode::LimitExceeded, "there are as many revocations as are allowed");
+    revocations.revoke(what, until, wall_clock()).map_err(full)?;
+    everywhere(mailboxes, disconnect).await
+}
+
+/// The name of the token of a session, if there is such a session.
+async fn token_of(mailboxes: &Mailboxes, session: SessionId) -> Result<Option<Box<str>>, Refusal> {
+    for shard in mailboxes.shards() {
+        let reply = survey(mailboxes, shard, Surveyed::TokenOf { session }).await.map_err(|_| stopping())?;
+        if let SurveyReply::Token(Some(token)) = reply {
+            let nameless = || Refusal::payload("the session's token has no id (`jti`): revoke its user's tokens");
+            return token.map(Some).ok_or_else(nameless);
+        }
+    }
+    Ok(None)
+}
+
+/// How many connections were closed or reached.
+#[derive(Serialize)]
+struct Connections {
+    connections: usize,
+}
+
 /// Asks every shard at once.
 async fn everywhere(mailboxes: &Mailboxes, asked: &Surveyed) -> CallReply {
-    #[derive(Serialize)]
-    struct Connections {
-        connections: usize,
-    }
     let answers: Vec<_> = mailboxes.shards().map(|shard| survey(mailboxes, shard, asked.clone())).collect();
     let mut connections = 0;
     for answer in answers {
@@ -130,7 +159,7 @@ async fn page(
 ) -> Result<(Vec<Box<RawValue>>, Option<usize>), Refusal> {
     match survey(mailboxes, shard, asked).await.map_err(|_| stopping())? {
         SurveyReply::Page { items, next } => Ok((items, next)),
-        SurveyReply::Count(_) => Ok((Vec::new(), None)),
+        SurveyReply::Count(_) | SurveyReply::Token(_) => Ok((Vec::new(), None)),
     }
 }
 
