@@ -253,23 +253,10 @@ impl Op {
             Self::PresenceOf { users } => users.first().map_or("", UserId::as_str),
             Self::Index(change) => change.user.as_str(),
             Self::OfServer(op) => op.owner(),
-            Self::Join { room, .. }
-            | Self::Unreserve { room, .. }
-            | Self::Attach { room, .. }
-            | Self::Detach { room, .. }
-            | Self::Leave { room, .. }
-            | Self::IsMember { room, .. }
-            | Self::Append { room, .. }
-            | Self::Recall { room, .. }
-            | Self::Edit { room, .. }
-            | Self::Delete { room, .. }
-            | Self::History { room, .. }
-            | Self::OnlineUsers { room, .. }
-            | Self::Ack { room, .. }
-            | Self::Status { room, .. } => room.as_str(),
             Self::StartTyping { room, .. } | Self::StopTyping { room, .. } | Self::TypingUsers { room, .. } => {
                 room.as_str()
             }
+            _ => self.room().map_or("", RoomId::as_str),
         }
     }
 }

@@ -93,6 +93,33 @@ fn everything_that_lasts_is_there_after_a_restart() {
 }
 
 #[test]
+fn s2_16_what_arrived_and_when_somebody_was_there_is_known_after_a_restart() {
+    let directory = Directory::new("people");
+    let server = directory.start().explicit();
+    let mut ann = server.member("ann", "lobby");
+    let mut bob = server.device("bob", json!({"deviceId": "phone", "autoAck": true}));
+    bob.join("lobby");
+    let said = ann.say("lobby", "hello");
+    assert_eq!(bob.message()["content"], "hello");
+    bob.is_alive();
+    // A pong moves the cursor, which is stored by and by.
+    while ann.push_after_others("receipt")["upTo"] != said["seq"] {}
+    let at = ann.reply_named("heartbeat-ack", "heartbeat", Value::Null)["at"].as_u64().unwrap();
+    bob.close();
+    server.stop();
+    let server = directory.start().explicit();
+    let mut ann = server.user("ann");
+    let found = ann.reply_named("presence-status", "get-presence", json!({"userIds": ["bob", "nobody"]}));
+    assert_eq!(found["users"][0]["status"], "offline");
+    assert!(found["users"][0]["lastSeenAt"].as_u64().unwrap() >= at, "{found}");
+    assert_eq!(found["users"][1]["lastSeenAt"], Value::Null);
+    let bob = server.device("bob", json!({"deviceId": "phone"}));
+    assert_eq!((&bob.success["queued"], &bob.success["rooms"][0]["delivered"]), (&json!(0), &said["seq"]));
+    drop((ann, bob));
+    server.stop();
+}
+
+#[test]
 fn in_memory_nothing_is_written() {
     let directory = Directory::new("memory");
     let mut config = directory.config();
