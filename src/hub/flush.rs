@@ -120,11 +120,11 @@ impl Hub {
             let mut pings = false;
             if let Some(logged) = pass.batch.logged() {
                 connection.proof.note_written();
-                if connection.proof.is_due_among(crowd, now_ms) {
+                if connection.proof.is_due(now_ms) {
                     // The ping covers all its rooms.
                     let [place] = connection.rooms.as_mut_slice() else { return Step::Special(slot) };
-                    pings = logged > place.pinged;
-                    place.pinged = place.pinged.max(logged);
+                    pings = logged > place.pinged && connection.proof.is_due_in(place, logged, crowd, now_ms);
+                    place.pinged = if pings { logged } else { place.pinged };
                 }
             }
             connection.served = pass.batch.last_tick();

@@ -251,7 +251,8 @@ impl Hub {
         if logged {
             connection.proof.note_written();
         }
-        let pings = connection.proof.is_due(self.now_ms) && proof::reach(&mut connection.rooms, &self.rooms);
+        let pings =
+            proof::is_due(connection, &self.rooms, self.now_ms) && proof::reach(&mut connection.rooms, &self.rooms);
         if pings {
             connection.proof.begin(self.now_ms);
             self.stats.pings += 1;

@@ -1,8 +1,9 @@
 //! Proof of what arrived: pings behind what is written, and what the pong to each covers.
 //!
 //! A client need not know of it, for whoever speaks WebSocket answers a ping. One ping is under way at a time and at most
-//! one a second is sent, so what it costs does not depend on how much is written. On the way of a delivery it is one byte
-//! that is set; the ping itself rides in the same write.
+//! one a second is sent, so what it costs does not depend on how much is written; where much is written or many listen
+//! there are fewer, for each pong wakes the server. On the way of a delivery it is one byte that is set; the ping itself
+//! rides in the same write.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ use crate::wire::frame::PROOF_PING;
 
 /// Least time between two of a connection's pings.
 const BETWEEN_PINGS: Duration = Duration::from_secs(1);
+
+/// The same where so many events came since the last one that nobody watches for the receipts of each.
+const BETWEEN_PINGS_IN_A_RUSH: Duration = Duration::from_secs(3);
+const RUSH_EVENTS_MIN: u64 = 17;
 
 /// The same where what is written goes to so many that nobody is told who has it; then only the queue depends on it.
 const BETWEEN_PINGS_IN_CROWDS: Duration = Duration::from_secs(5);
@@ -41,7 +46,7 @@ impl Standing {
 }
 
 /// One connection's state.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Proof {
     wanted: bool,
     under_way: bool,
@@ -62,10 +67,15 @@ impl Proof {
         self.is_due_after(now_ms, BETWEEN_PINGS)
     }
 
-    /// The same behind what is written to a room of so many connections.
-    pub(super) fn is_due_among(&self, connections: usize, now_ms: u32) -> bool {
-        let crowd = connections >= CROWD_CONNECTIONS_MIN;
-        self.is_due_after(now_ms, if crowd { BETWEEN_PINGS_IN_CROWDS } else { BETWEEN_PINGS })
+    /// The same behind what is written to a room of so many connections, if the connection is in no other: the room's last
+    /// event is this one.
+    pub(super) fn is_due_in(&self, place: &Place, logged: Seq, connections: usize, now_ms: u32) -> bool {
+        let between = match logged.saturating_sub(place.pinged) {
+            _ if connections >= CROWD_CONNECTIONS_MIN => BETWEEN_PINGS_IN_CROWDS,
+            RUSH_EVENTS_MIN.. => BETWEEN_PINGS_IN_A_RUSH,
+            _ => BETWEEN_PINGS,
+        };
+        self.is_due_after(now_ms, between)
     }
 
     fn is_due_after(&self, now_ms: u32, between: Duration) -> bool {
@@ -79,6 +89,16 @@ impl Proof {
         self.unproven = false;
         self.pinged_ms = Some(now_ms);
     }
+}
+
+/// Whether a ping may be put behind everything that was caused for a connection. One that is in one room is pinged as that
+/// room is, any other as if all its rooms were small and quiet.
+pub(super) fn is_due(connection: &Connection, rooms: &slab::Slab<Room>, now_ms: u32) -> bool {
+    let only = if let [place] = connection.rooms.as_slice() { Some(place) } else { None };
+    let only = only.and_then(|place| Some((place, rooms.get(place.room as usize)?)));
+    let proof = &connection.proof;
+    proof.is_due(now_ms)
+        && only.is_none_or(|(place, room)| proof.is_due_in(place, room.logged, room.members.len(), now_ms))
 }
 
 /// Notes of each of a connection's rooms how far the ping reaches that is about to be written behind everything. Returns
@@ -127,12 +147,7 @@ impl Hub {
     pub(super) fn send_due_pings(&mut self) {
         let now_ms = self.now_ms;
         let rooms = &self.rooms;
-        let crowd = |place: &Place| rooms.get(place.room as usize).map_or(0, |room| room.members.len());
-        let due = |connection: &Connection| {
-            // A connection in one room is pinged as that room is; any other as if all its rooms were small.
-            let among = if let [place] = connection.rooms.as_slice() { crowd(place) } else { 0 };
-            connection.proof.is_due_among(among, now_ms) && connection.closing.is_none()
-        };
+        let due = |connection: &Connection| connection.closing.is_none() && is_due(connection, rooms, now_ms);
         let due: Vec<usize> = self.connections.iter().filter(|(_, it)| due(it)).map(|(slot, _)| slot).collect();
         for slot in due {
             self.ping(u32::try_from(slot).unwrap_or(u32::MAX));
@@ -144,7 +159,7 @@ impl Hub {
         self.settle(slot);
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let held = connection.backlog.as_ref().is_some_and(|backlog| backlog.is_held());
-        if held || !connection.proof.is_due(self.now_ms) {
+        if held || !is_due(connection, &self.rooms, self.now_ms) {
             return;
         }
         connection.proof.begin(self.now_ms);
@@ -161,5 +176,24 @@ impl Hub {
         let since = now.saturating_duration_since(self.began).as_millis();
         // It may wrap: only differences count.
         self.now_ms = u32::try_from(since % (1 << 32)).unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_are_rarer_in_a_rush_and_in_crowds() {
+        let place = Place { room: 0, index: 0, membership: 1, pinged: 100, proven: 100 };
+        let proof = Proof { wanted: true, unproven: true, pinged_ms: Some(u32::MAX), ..Proof::default() };
+        // The clock wraps right after the last ping.
+        let due = |logged, connections, ms: u32| proof.is_due_in(&place, logged, connections, ms - 1);
+        assert_eq!([999, 1000].map(|ms| due(101, 2, ms)), [false, true]);
+        assert_eq!([999, 1000].map(|ms| due(116, 200, ms)), [false, true]);
+        assert_eq!([2999, 3000].map(|ms| due(117, 2, ms)), [false, true]);
+        assert_eq!([4999, 5000].map(|ms| due(101, 201, ms)), [false, true]);
+        assert!(Proof { pinged_ms: None, ..proof }.is_due_in(&place, 200, 500, 0), "the first does not wait");
+        assert!(!Proof { under_way: true, ..proof }.is_due_in(&place, 200, 2, 9_000));
     }
 }
