@@ -31,6 +31,7 @@ pub(super) fn rules(config: &Config, auth: Arc<Auth>) -> Rules {
         allowed_origins: config.allowed_origins.clone(),
         query_token: config.query_token,
         trusted_proxies: config.proxy.trusted.clone(),
+        deflates: config.delivery.deflate_bytes_min > 0,
         message_limits: (limits.message_bytes_max, limits.message_fragments_max),
         handshake_max: Duration::from_millis(limits.handshake_ms_max),
         handshake_bytes_max: limits.handshake_bytes_max,
@@ -98,6 +99,7 @@ pub(super) fn hub_limits(config: &Config) -> hub::Limits {
     let limits = &config.limits;
     hub::Limits {
         room_flush: Duration::from_millis(config.delivery.room_flush_ms),
+        deflate_bytes_min: config.delivery.deflate_bytes_min,
         outbox_bytes_max: limits.outbox_bytes_max,
         outbox_frames_max: limits.outbox_frames_max,
         outbox_age_max: Duration::from_millis(limits.outbox_ms_max),

@@ -271,6 +271,8 @@ pub struct Delivery {
     /// A busy room's pushes are written together at most this often, in milliseconds. The first after a quiet spell leaves at once. 0 = never wait.
     #[schemars(range(max = 1000))]
     pub room_flush_ms: u64,
+    /// Messages of at least so many bytes are compressed for clients that offer `permessage-deflate`, which may then compress theirs. 0 = it is not agreed to.
+    pub deflate_bytes_min: usize,
 }
 
 /// `[[rooms]]`: a class of rooms.

@@ -127,6 +127,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             room_flush: Duration::ZERO,
+            deflate_bytes_min: 0,
             outbox_bytes_max: 100,
             outbox_frames_max: 3,
             outbox_age_max: Duration::from_secs(1),

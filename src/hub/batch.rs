@@ -6,7 +6,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::message::Seq;
-use crate::wire::frame::{PROOF_PING, text_header};
+use crate::wire::deflate::deflate_frame;
+use crate::wire::frame::{PROOF_PING, text_frame, text_header};
 use crate::wire::{Encoding, Frame};
 
 /// Longest WebSocket message made of several pushes, in bytes of JSON. Clients bound what they receive, too.
@@ -47,11 +48,12 @@ pub(super) struct Batch {
     bytes: [Option<Bytes>; Encoding::COUNT],
     /// The same with a ping behind it.
     with_ping: [Option<Bytes>; Encoding::COUNT],
+    deflate_bytes_min: usize,
 }
 
 impl Batch {
     /// A batch, unless there is nothing to write.
-    pub(super) fn new(frames: Vec<Pending>) -> Option<Self> {
+    pub(super) fn new(frames: Vec<Pending>, deflate_bytes_min: usize) -> Option<Self> {
         let (first, last) = (frames.first()?, frames.last()?);
         Some(Self {
             first_tick: first.tick,
@@ -63,6 +65,7 @@ impl Batch {
             logged: frames.iter().rev().find_map(|pending| pending.frame.seq()),
             bytes: [const { None }; Encoding::COUNT],
             with_ping: [const { None }; Encoding::COUNT],
+            deflate_bytes_min,
             frames,
         })
     }
@@ -112,12 +115,13 @@ impl Batch {
         // One frame alone is the same with and without batching, and is shared as it is.
         static NOTHING: Bytes = Bytes::new();
         let index = encoding.index();
+        let deflate_bytes_min = self.deflate_bytes_min;
         let Some(slot) = self.bytes.get_mut(index) else { return &NOTHING };
         slot.get_or_insert_with(|| match self.frames.as_slice() {
-            [only] => only.frame.bytes(encoding.dialect).clone(),
-            frames if encoding.batch => joined(frames, encoding),
+            [only] => only.frame.encoded(encoding, deflate_bytes_min).clone(),
+            frames if encoding.batch => joined(frames, encoding, deflate_bytes_min),
             frames => {
-                let frames = frames.iter().map(|pending| pending.frame.bytes(encoding.dialect));
+                let frames = frames.iter().map(|pending| pending.frame.encoded(encoding, deflate_bytes_min));
                 let mut bytes = Vec::with_capacity(frames.clone().map(Bytes::len).sum());
                 frames.for_each(|frame| bytes.extend_from_slice(frame));
                 bytes.into()
@@ -127,22 +131,29 @@ impl Batch {
 }
 
 /// Several pushes as few WebSocket messages, one object a line.
-fn joined(frames: &[Pending], encoding: Encoding) -> Bytes {
+fn joined(frames: &[Pending], encoding: Encoding, deflate_bytes_min: usize) -> Bytes {
     let mut bytes = Vec::new();
     let mut line = Vec::new();
+    let push = |bytes: &mut Vec<u8>, line: &[u8]| {
+        if encoding.deflate {
+            bytes.extend_from_slice(&deflate_frame(&text_frame(line), deflate_bytes_min));
+        } else {
+            text_header(bytes, line.len());
+            bytes.extend_from_slice(line);
+        }
+    };
     for pending in frames {
         let json = pending.frame.json(encoding.dialect);
         if !line.is_empty() && line.len() + json.len() > JOINED_BYTES_MAX {
-            text_header(&mut bytes, line.len());
-            bytes.append(&mut line);
+            push(&mut bytes, &line);
+            line.clear();
         }
         if !line.is_empty() {
             line.push(b'\n');
         }
         line.extend_from_slice(json);
     }
-    text_header(&mut bytes, line.len());
-    bytes.append(&mut line);
+    push(&mut bytes, &line);
     bytes.into()
 }
 
@@ -159,7 +170,7 @@ mod tests {
             audience: 3,
             skip: (tick == 2).then_some(7),
         };
-        Batch::new((1..=count).map(pending).collect()).unwrap()
+        Batch::new((1..=count).map(pending).collect(), usize::MAX).unwrap()
     }
 
     #[test]
@@ -170,7 +181,7 @@ mod tests {
             plain.as_ref(),
             b"\x81\x20{\"event\":\"message-new\",\"data\":1}\x81\x20{\"event\":\"message-new\",\"data\":2}"
         );
-        let conversation = Encoding { dialect: Dialect::Conversation, batch: true };
+        let conversation = Encoding { dialect: Dialect::Conversation, batch: true, deflate: false };
         let lines = batch.bytes(conversation).clone();
         assert_eq!(
             lines.as_ref(),
@@ -182,8 +193,8 @@ mod tests {
     fn joined_messages_are_bounded() {
         let frame = Arc::new(Frame::new(Push::MessageNew, format!("\"{}\"", "x".repeat(20_000)).as_bytes(), false));
         let pending = |tick| Pending { tick, frame: Arc::clone(&frame), audience: 1, skip: None };
-        let mut batch = Batch::new(vec![pending(1), pending(2), pending(3)]).unwrap();
-        let joined = batch.bytes(Encoding { dialect: Dialect::Room, batch: true });
+        let mut batch = Batch::new(vec![pending(1), pending(2), pending(3)], usize::MAX).unwrap();
+        let joined = batch.bytes(Encoding { batch: true, ..Encoding::default() });
         assert_eq!(joined.len(), 3 * frame.bytes(Dialect::Room).len(), "three messages, for two would be too long");
     }
 

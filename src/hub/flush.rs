@@ -80,7 +80,7 @@ impl Hub {
     fn pass(&mut self, room_key: u32, budget: &mut Budget, now: Instant) -> bool {
         let Some(room) = self.rooms.get_mut(room_key as usize) else { return true };
         if room.pass.is_none() {
-            room.begin_pass(now);
+            room.begin_pass(now, self.limits.deflate_bytes_min);
             self.stats.passes += 1;
         }
         loop {

@@ -38,6 +38,7 @@ pub use self::proof::{Proven, Standing};
 use self::room::Room;
 pub use self::stats::{Stats, Usage};
 use crate::ids::{ConnectionKey, RoomId};
+use crate::wire::deflate::deflate_frame;
 use crate::wire::frame::{PROOF_PING, close_frame};
 use crate::wire::{CloseCode, Encoding, Frame};
 
@@ -50,6 +51,8 @@ const DEFERRED_FRAME_BYTES_MAX: usize = 2048;
 pub struct Limits {
     /// A room is flushed at most this often.
     pub room_flush: Duration,
+    /// Messages of at least so many bytes are compressed for connections that agreed to it.
+    pub deflate_bytes_min: usize,
     /// Bytes that may wait for one connection.
     pub outbox_bytes_max: usize,
     /// Frames that may wait for one connection.
@@ -141,7 +144,14 @@ impl Hub {
     /// How a connection wants its pushes.
     pub fn set_encoding(&mut self, key: ConnectionKey, encoding: Encoding) {
         if let Some(connection) = self.connection(key) {
-            connection.encoding = encoding;
+            connection.encoding = Encoding { deflate: connection.encoding.deflate, ..encoding };
+        }
+    }
+
+    /// From here on long messages to a connection are compressed.
+    pub fn deflate(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            connection.encoding.deflate = true;
         }
     }
 
@@ -186,10 +196,12 @@ impl Hub {
         self.tick += 1;
         let tick = self.tick;
         let pass_comes = self.awaits_pass(key.slot);
+        let deflate_bytes_min = self.limits.deflate_bytes_min;
         let Some(connection) = self.connection(key) else { return };
         if connection.closing.is_some() {
             return;
         }
+        let frame = if connection.encoding.deflate { deflate_frame(&frame, deflate_bytes_min) } else { frame };
         let small = connection.deferred.len() < DEFERRED_FRAMES_MAX && frame.len() <= DEFERRED_FRAME_BYTES_MAX;
         if pass_comes && small && connection.backlog.is_none() {
             // The room's flush comes soon and takes it along, so that an acknowledgement costs no write of its own.
@@ -237,10 +249,10 @@ impl Hub {
                     continue;
                 };
                 let mine = room.unwritten().filter(|pending| pending.is_for(slot, place.index, connection.served));
-                let dialect = connection.encoding.dialect;
+                let encoding = connection.encoding;
                 waiting.extend(mine.map(|Pending { tick, frame, .. }| {
                     logged |= frame.seq().is_some();
-                    (*tick, frame.bytes(dialect).clone(), frame.ephemeral())
+                    (*tick, frame.encoded(encoding, self.limits.deflate_bytes_min).clone(), frame.ephemeral())
                 }));
             }
         }

@@ -118,10 +118,11 @@ impl Room {
     }
 
     /// Begins a pass with all that waits.
-    pub(super) fn begin_pass(&mut self, now: Instant) {
+    pub(super) fn begin_pass(&mut self, now: Instant, deflate_bytes_min: usize) {
         self.last_flush = Some(now);
         let since = self.since.take().unwrap_or(now);
-        self.pass = Batch::new(std::mem::take(&mut self.outbox)).map(|batch| Pass { batch, since, next: 0 });
+        let batch = Batch::new(std::mem::take(&mut self.outbox), deflate_bytes_min);
+        self.pass = batch.map(|batch| Pass { batch, since, next: 0 });
     }
 
     /// All frames that may be unwritten for some member.
@@ -180,10 +181,10 @@ mod tests {
             (0..4).map(|number| Instant::now() + std::time::Duration::from_secs(number)).collect();
         room.push(pending(1), times[0]);
         room.push(pending(2), times[1]);
-        room.begin_pass(times[2]);
+        room.begin_pass(times[2], 0);
         assert_eq!(room.pass.take().map(|pass| pass.since), Some(times[0]));
         room.push(pending(3), times[3]);
-        room.begin_pass(times[3]);
+        room.begin_pass(times[3], 0);
         assert_eq!(room.pass.take().map(|pass| pass.since), Some(times[3]));
     }
 
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(room.add(20), 5);
         assert_eq!(room.push(pending(2), Instant::now()), 4);
         assert_eq!(room.unwritten().map(|pending| pending.audience).collect::<Vec<_>>(), [5, 6]);
-        room.begin_pass(Instant::now());
+        room.begin_pass(Instant::now(), 0);
         assert!(room.close_gaps().is_empty(), "not during a pass");
         assert_eq!(room.last_tick(), 2);
         room.pass = None;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tokio::io::ReadBuf;
 
-use super::frame::{Decoder, Incoming, Limits};
+use super::frame::{Decoder, Incoming};
 use crate::hub::Stats;
 use crate::ids::ConnectionKey;
 use crate::session::Shard;
@@ -24,7 +24,6 @@ const READS_PER_TURN: usize = 4;
 struct Reader {
     key: ConnectionKey,
     decoder: Decoder,
-    limits: Limits,
     /// Bytes that were read but not yet decoded.
     left: Vec<u8>,
     /// Whether the stream makes no sense any more, so that what arrives is only thrown away.
@@ -56,10 +55,10 @@ impl Task {
         shard: Rc<RefCell<Shard>>,
         key: ConnectionKey,
         left: Vec<u8>,
-        limits: Limits,
+        decoder: Decoder,
         echo: bool,
     ) -> Self {
-        let reader = Reader { key, decoder: Decoder::default(), limits, left, deaf: false, closed: false, echo };
+        let reader = Reader { key, decoder, left, deaf: false, closed: false, echo };
         Self { shard, reader }
     }
 }
@@ -192,7 +191,7 @@ impl Reader {
                 return used;
             }
             let Some(rest) = data.get_mut(used..).filter(|rest| !rest.is_empty()) else { return used };
-            match self.decoder.take(rest, self.limits) {
+            match self.decoder.take(rest) {
                 Ok(None) => return used,
                 Ok(Some((incoming, bytes))) => {
                     used += bytes;

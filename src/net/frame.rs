@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use fastwebsockets::{CloseCode as WireCloseCode, OpCode, unmask};
 
 use crate::wire::CloseCode;
+use crate::wire::deflate::{InflateError, inflate};
 
 /// Longest payload of a control frame.
 const CONTROL_BYTES_MAX: usize = 125;
@@ -39,14 +40,17 @@ pub(super) enum Incoming<'a> {
 }
 
 /// One connection's decoder. Between messages it holds nothing.
-#[derive(Default)]
 pub(super) struct Decoder {
     assembly: Option<Box<Assembly>>,
+    limits: Limits,
+    /// Whether messages may be compressed.
+    deflate: bool,
 }
 
 /// A message of which not all fragments came yet.
 struct Assembly {
     text: bool,
+    compressed: bool,
     bytes: Vec<u8>,
     fragments: usize,
     /// How much of a text is known to be UTF-8.
@@ -56,6 +60,8 @@ struct Assembly {
 /// A frame's head.
 struct Head {
     fin: bool,
+    /// RSV1, with which a compressed message begins.
+    compressed: bool,
     opcode: OpCode,
     mask: [u8; 4],
     head_bytes: usize,
@@ -63,18 +69,19 @@ struct Head {
 }
 
 impl Decoder {
+    /// A decoder, for a connection on which messages may be compressed, or not.
+    pub(super) fn new(limits: Limits, deflate: bool) -> Self {
+        Self { assembly: None, limits, deflate }
+    }
+
     /// Takes one frame from the beginning of `data`, and says how many bytes it was; `None` if it is not complete yet.
     ///
     /// # Errors
     ///
     /// The code to close with.
-    pub(super) fn take<'a>(
-        &mut self,
-        data: &'a mut [u8],
-        limits: Limits,
-    ) -> Result<Option<(Incoming<'a>, usize)>, CloseCode> {
+    pub(super) fn take<'a>(&mut self, data: &'a mut [u8]) -> Result<Option<(Incoming<'a>, usize)>, CloseCode> {
         let Some(head) = Head::parse(data)? else { return Ok(None) };
-        self.check(&head, limits)?;
+        self.check(&head)?;
         let used = head.head_bytes + head.payload_bytes;
         let Some(payload) = data.get_mut(head.head_bytes..used) else { return Ok(None) };
         unmask(payload, head.mask);
@@ -82,13 +89,18 @@ impl Decoder {
             OpCode::Ping => Incoming::Ping(payload),
             OpCode::Pong => Incoming::Pong(payload),
             OpCode::Close => Incoming::Close(close_code(payload)?),
+            OpCode::Text | OpCode::Binary if head.fin && head.compressed => {
+                inflated(head.opcode == OpCode::Text, payload, self.limits)?
+            }
             OpCode::Text if head.fin => {
                 Incoming::Text(Cow::Borrowed(std::str::from_utf8(payload).map_err(|_| CloseCode::InvalidText)?))
             }
             OpCode::Binary if head.fin => Incoming::Binary(Cow::Borrowed(payload)),
             OpCode::Text | OpCode::Binary => {
                 let text = head.opcode == OpCode::Text;
-                self.assembly = Some(Box::new(Assembly { text, bytes: Vec::new(), fragments: 0, checked: 0 }));
+                let compressed = head.compressed;
+                let assembly = Assembly { text, compressed, bytes: Vec::new(), fragments: 0, checked: 0 };
+                self.assembly = Some(Box::new(assembly));
                 self.assemble(payload, head.fin)?
             }
             OpCode::Continuation => self.assemble(payload, head.fin)?,
@@ -97,30 +109,38 @@ impl Decoder {
     }
 
     /// Whether a frame may come now, judged by its head alone: before any of its payload is kept.
-    fn check(&self, head: &Head, limits: Limits) -> Result<(), CloseCode> {
+    fn check(&self, head: &Head) -> Result<(), CloseCode> {
         let (bytes, fragments) =
             self.assembly.as_ref().map_or((0, 0), |assembly| (assembly.bytes.len(), assembly.fragments));
         match head.opcode {
+            // Only a message's first frame says that it is compressed.
+            OpCode::Ping | OpCode::Pong | OpCode::Close | OpCode::Continuation if head.compressed => {
+                return Err(CloseCode::ProtocolError);
+            }
+            OpCode::Text | OpCode::Binary if head.compressed && !self.deflate => return Err(CloseCode::ProtocolError),
             OpCode::Ping | OpCode::Pong | OpCode::Close => return Ok(()),
             OpCode::Continuation if self.assembly.is_none() => return Err(CloseCode::ProtocolError),
             OpCode::Text | OpCode::Binary if self.assembly.is_some() => return Err(CloseCode::ProtocolError),
             OpCode::Continuation | OpCode::Text | OpCode::Binary => {}
         }
-        let too_big = bytes.saturating_add(head.payload_bytes) > limits.message_bytes_max;
-        if too_big || fragments >= limits.message_fragments_max { Err(CloseCode::TooBig) } else { Ok(()) }
+        let too_big = bytes.saturating_add(head.payload_bytes) > self.limits.message_bytes_max;
+        if too_big || fragments >= self.limits.message_fragments_max { Err(CloseCode::TooBig) } else { Ok(()) }
     }
 
     fn assemble<'a>(&mut self, payload: &[u8], fin: bool) -> Result<Incoming<'a>, CloseCode> {
         let Some(assembly) = &mut self.assembly else { return Err(CloseCode::ProtocolError) };
         assembly.bytes.extend_from_slice(payload);
         assembly.fragments += 1;
-        if assembly.text {
+        if assembly.text && !assembly.compressed {
             assembly.check_text(fin)?;
         }
         if !fin {
             return Ok(Incoming::Fragment);
         }
         let Some(assembly) = self.assembly.take() else { return Err(CloseCode::ProtocolError) };
+        if assembly.compressed {
+            return inflated(assembly.text, &assembly.bytes, self.limits);
+        }
         if !assembly.text {
             return Ok(Incoming::Binary(Cow::Owned(assembly.bytes)));
         }
@@ -149,7 +169,7 @@ impl Head {
         let (Some(first), Some(second)) = (data.first(), data.get(1)) else { return Ok(None) };
         let opcode = OpCode::try_from(first & 0x0f).map_err(|_| CloseCode::ProtocolError)?;
         let fin = first & 0x80 != 0;
-        let reserved = first & 0x70 != 0;
+        let (compressed, reserved) = (first & 0x40 != 0, first & 0x30 != 0);
         let masked = second & 0x80 != 0;
         let short = usize::from(second & 0x7f);
         let control = matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong);
@@ -179,8 +199,20 @@ impl Head {
             // A head announces its length before the mask: a message that is too big is refused without the rest.
             return if payload_bytes > isize::MAX as usize / 2 { Err(CloseCode::TooBig) } else { Ok(None) };
         };
-        Ok(Some(Self { fin, opcode, mask, head_bytes: 6 + length_bytes, payload_bytes }))
+        Ok(Some(Self { fin, compressed, opcode, mask, head_bytes: 6 + length_bytes, payload_bytes }))
     }
+}
+
+/// A message that came compressed.
+fn inflated<'a>(text: bool, data: &[u8], limits: Limits) -> Result<Incoming<'a>, CloseCode> {
+    let bytes = inflate(data, limits.message_bytes_max).map_err(|error| match error {
+        InflateError::TooLong => CloseCode::TooBig,
+        InflateError::Invalid => CloseCode::InvalidText,
+    })?;
+    if !text {
+        return Ok(Incoming::Binary(Cow::Owned(bytes)));
+    }
+    String::from_utf8(bytes).map(|text| Incoming::Text(Cow::Owned(text))).map_err(|_| CloseCode::InvalidText)
 }
 
 /// The code of a close frame, if it has one.
@@ -223,10 +255,10 @@ mod tests {
 
     /// Feeds frames, each whole, until one gives more than a fragment.
     fn fed(frames: &[Vec<u8>]) -> Result<Vec<u8>, CloseCode> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(LIMITS, false);
         for frame in frames {
             let mut data = frame.clone();
-            let (incoming, used) = decoder.take(&mut data, LIMITS)?.expect("a whole frame");
+            let (incoming, used) = decoder.take(&mut data)?.expect("a whole frame");
             assert_eq!(used, frame.len());
             match incoming {
                 Incoming::Fragment => {}
@@ -246,7 +278,7 @@ mod tests {
             let whole = frame(0x81, payload);
             for cut in 0..whole.len() {
                 let mut part = whole.get(..cut).expect("a part").to_vec();
-                assert_eq!(Decoder::default().take(&mut part, LIMITS), Ok(None), "{cut} of {}", whole.len());
+                assert_eq!(Decoder::new(LIMITS, false).take(&mut part), Ok(None), "{cut} of {}", whole.len());
             }
             assert_eq!(fed(&[whole]), Ok(payload.to_vec()));
         }
@@ -308,7 +340,7 @@ mod tests {
         assert_eq!(fed(&[frame(0x01, b""), frame(0x00, b""), frame(0x00, b""), frame(0x80, b"")]), too_big);
         let mut announced = vec![0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4];
         assert_eq!(
-            Decoder::default().take(&mut announced, LIMITS),
+            Decoder::new(LIMITS, false).take(&mut announced),
             Err(CloseCode::TooBig),
             "refused by its head alone"
         );
@@ -316,7 +348,7 @@ mod tests {
 
     #[test]
     fn control_frames_may_come_between_fragments() {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(LIMITS, false);
         for (bytes, expected) in [
             (frame(0x01, b"a"), Incoming::Fragment),
             (frame(0x89, b"p"), Incoming::Ping(b"p")),
@@ -326,10 +358,7 @@ mod tests {
             (frame(0x88, b""), Incoming::Close(None)),
         ] {
             let mut data = bytes;
-            assert_eq!(
-                decoder.take(&mut data, LIMITS).map(|taken| taken.map(|(incoming, _)| incoming)),
-                Ok(Some(expected))
-            );
+            assert_eq!(decoder.take(&mut data).map(|taken| taken.map(|(incoming, _)| incoming)), Ok(Some(expected)));
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::policy::{Attribute, Auth, AuthError, Credentials, Identity};
 use crate::relay::wall_clock;
 use crate::session::Opening;
 use crate::wire::request::{AuthOptions, auth_options};
-use crate::wire::{Refusal, SUBPROTOCOL};
+use crate::wire::{Refusal, SUBPROTOCOL, deflate};
 
 /// What RFC 6455 appends to the key.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -56,6 +56,8 @@ pub struct Rules {
     pub query_token: bool,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether `permessage-deflate` is agreed to.
+    pub deflates: bool,
     /// Bounds on messages.
     pub message_limits: (usize, usize),
     /// Time for a whole handshake.
@@ -77,6 +79,8 @@ pub(super) struct Upgrade {
     pub(super) accept: String,
     /// Whether the client offered our subprotocol.
     pub(super) subprotocol: bool,
+    /// Whether messages may be compressed.
+    pub(super) deflate: bool,
     pub(super) identity: Option<Identity>,
     /// Headers that plugins will want to see, if it is nobody yet.
     headers: Vec<Attribute>,
@@ -95,6 +99,7 @@ impl Upgrade {
             identity: self.identity,
             headers: self.headers,
             options: self.options,
+            deflate: self.deflate,
             over_capacity: self.admission.is_none(),
             admission: Box::new((self.admission, load)),
         }
@@ -174,6 +179,12 @@ fn subprotocols(headers: &HeaderMap) -> Result<(bool, Option<&str>), Refused> {
     }
 }
 
+/// Whether compression is offered as we do it.
+fn offers_deflate(headers: &HeaderMap) -> bool {
+    let mut offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
+    offers.any(deflate::is_offered)
+}
+
 /// The token of an `Authorization` header. A header of another kind is not for us.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -213,6 +224,7 @@ impl Gate {
         Ok(Upgrade {
             accept,
             subprotocol,
+            deflate: rules.deflates && offers_deflate(request.headers()),
             identity,
             headers,
             options: auth_options(query.iter().map(|(name, value)| (&**name, &**value))),

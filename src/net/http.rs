@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::handshake::{Gate, Refused, Rules, Upgrade};
-use crate::wire::SUBPROTOCOL;
+use crate::wire::{SUBPROTOCOL, deflate};
 
 /// Headers of a handshake.
 const HEADERS_MAX: usize = 64;
@@ -105,6 +105,9 @@ fn switching(upgrade: &Upgrade) -> Response<Full<Bytes>> {
     }
     if upgrade.subprotocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    if upgrade.deflate {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(deflate::ACCEPTED));
     }
     response
 }

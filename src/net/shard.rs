@@ -17,7 +17,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
 use super::accept::{Accepted, Admissions};
+use super::frame::Decoder;
 use super::handshake::Gate;
+use super::http::Upgraded;
 use super::{connection, http};
 use crate::hub::Progress;
 use crate::relay::Mail;
@@ -87,9 +89,10 @@ async fn serve(shard: Rc<RefCell<Shard>>, accepted: Accepted, gate: Arc<Gate>) {
     let Some(upgraded) = http::handshake(&gate, stream, peer).await else { return };
     drop(handshake);
     gate.metrics.handshake_duration.record(began.elapsed());
-    let echo = upgraded.upgrade.echo;
-    let key = shard.borrow_mut().open(upgraded.stream, upgraded.upgrade.opening(load));
-    tokio::task::spawn_local(connection::Task::new(Rc::clone(&shard), key, upgraded.left, upgraded.frame_limits, echo));
+    let Upgraded { stream, upgrade, left, frame_limits } = upgraded;
+    let (echo, decoder) = (upgrade.echo, Decoder::new(frame_limits, upgrade.deflate));
+    let key = shard.borrow_mut().open(stream, upgrade.opening(load));
+    tokio::task::spawn_local(connection::Task::new(Rc::clone(&shard), key, left, decoder, echo));
 }
 
 async fn take_mail(shard: Rc<RefCell<Shard>>, mut mailbox: mpsc::UnboundedReceiver<Mail>) {

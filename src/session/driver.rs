@@ -52,6 +52,9 @@ impl Shard {
         self.metrics.connections_opened.increment(1);
         self.metrics.connections.increment(1.0);
         tracing::info!(conn = %connection, address = %opening.address, "connected");
+        if opening.deflate {
+            self.relay.hub.deflate(key);
+        }
         if opening.over_capacity {
             self.relay.hub.close(key, CloseCode::OverCapacity);
         } else if self.draining {

@@ -44,6 +44,8 @@ pub struct Opening {
     pub headers: Vec<Attribute>,
     /// Whether there is no room for it, so that it is to be told and closed.
     pub over_capacity: bool,
+    /// Whether long messages to it are compressed.
+    pub deflate: bool,
     /// Held as long as the connection lives.
     pub admission: Box<dyn Any>,
 }

@@ -82,6 +82,7 @@ pub(super) fn auth<'a>(data: Option<&'a RawValue>) -> Result<Auth<'a>, Refusal> 
                 Some(RawDialect::Room) | None => Dialect::Room,
             },
             batch: raw.batch.unwrap_or(false),
+            deflate: false,
         },
         attach: raw.attach.unwrap_or(true),
         auto_ack: raw.auto_ack.unwrap_or(true),

@@ -21,15 +21,19 @@ pub struct Encoding {
     pub dialect: Dialect,
     /// Whether several objects may be sent as one message, one a line.
     pub batch: bool,
+    /// Whether long messages are compressed: agreed upon in the handshake.
+    pub deflate: bool,
 }
 
 impl Encoding {
     /// How many encodings there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 8;
 
     /// A small number for tables indexed by encoding.
     pub fn index(self) -> usize {
-        usize::from(self.dialect == Dialect::Conversation) | usize::from(self.batch) << 1
+        usize::from(self.dialect == Dialect::Conversation)
+            | usize::from(self.batch) << 1
+            | usize::from(self.deflate) << 2
     }
 }
 

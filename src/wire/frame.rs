@@ -1,13 +1,14 @@
 //! A push as it goes on the wire: a WebSocket header and JSON, encoded once for all its receivers.
 //!
 //! Server frames are not masked, so the very same bytes go to every receiver of the same encoding. The conversation
-//! dialect's bytes are made from the first on first use, by whichever shard needs them, and only then.
+//! dialect's bytes, and the compressed ones, are made on first use, by whichever shard needs them, and only then.
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::dialect::{Dialect, Push};
+use super::deflate::deflate_frame;
+use super::dialect::{Dialect, Encoding, Push};
 use crate::message::Seq;
 
 /// First byte of an unfragmented text frame.
@@ -82,6 +83,8 @@ pub struct Frame {
     /// Where the JSON starts in `room`.
     json_start: usize,
     conversation: OnceLock<Bytes>,
+    /// The same, compressed, by dialect.
+    deflated: [OnceLock<Bytes>; 2],
 }
 
 const PREFIX: &str = "{\"event\":\"";
@@ -104,7 +107,15 @@ impl Frame {
     /// Encodes a push whose data are already JSON. An ephemeral one may be dropped for a slow connection.
     pub fn new(push: Push, data: &[u8], ephemeral: bool) -> Self {
         let (room, json_start) = envelope(push.name(Dialect::Room), data);
-        Self { push, ephemeral, seq: None, room, json_start, conversation: OnceLock::new() }
+        Self {
+            push,
+            ephemeral,
+            seq: None,
+            room,
+            json_start,
+            conversation: OnceLock::new(),
+            deflated: Default::default(),
+        }
     }
 
     /// The same, for an event that has a place in its room's log.
@@ -137,11 +148,26 @@ impl Frame {
         })
     }
 
+    /// The whole WebSocket frame in an encoding. With compression it is compressed if it is at least so long, once for all.
+    pub fn encoded(&self, encoding: Encoding, deflate_bytes_min: usize) -> &Bytes {
+        let bytes = self.bytes(encoding.dialect);
+        if !encoding.deflate || bytes.len() < deflate_bytes_min {
+            return bytes;
+        }
+        let [room, conversation] = &self.deflated;
+        let slot = if std::ptr::eq(bytes, &raw const self.room) { room } else { conversation };
+        slot.get_or_init(|| deflate_frame(bytes, deflate_bytes_min))
+    }
+
     /// The JSON alone, without the WebSocket header.
     pub fn json(&self, dialect: Dialect) -> &[u8] {
-        let bytes = self.bytes(dialect);
-        bytes.get(header_length(bytes)..).unwrap_or_default()
+        payload_of(self.bytes(dialect))
     }
+}
+
+/// What a frame that is not masked carries.
+pub(super) fn payload_of(frame: &[u8]) -> &[u8] {
+    frame.get(header_length(frame)..).unwrap_or_default()
 }
 
 fn header_length(frame: &[u8]) -> usize {

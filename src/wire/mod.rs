@@ -6,6 +6,7 @@
 mod ack;
 mod auth;
 pub mod decode;
+pub mod deflate;
 pub mod dialect;
 pub mod encode;
 pub mod error;

@@ -502,7 +502,7 @@ mod tests {
         );
         let options = options.unwrap();
         assert_eq!(options.device.map(|device| device.to_string()), Some("phone".to_owned()));
-        assert_eq!(options.encoding, Encoding { dialect: Dialect::Conversation, batch: true });
+        assert_eq!(options.encoding, Encoding { dialect: Dialect::Conversation, batch: true, deflate: false });
         assert!(!options.attach);
         assert!(auth_options([("batch", "maybe")].into_iter()).is_err());
         assert!(auth_options([("dialect", "klingon")].into_iter()).is_err());

@@ -14,6 +14,7 @@
 
 mod cold;
 mod common;
+mod compression;
 mod durable;
 
 mod admin;

@@ -303,6 +303,29 @@ describe('an impatient server', options, () => {
   });
 });
 
+test('long messages are compressed for clients that offer it', options, async () => {
+  const server = await startServer({ toml: 'development = true\nplugins = []\n[delivery]\ndeflate_bytes_min = 200\n' });
+  try {
+    const conversationId = room();
+    const compressing = { perMessageDeflate: { threshold: 100 } };
+    const alice = await Client.connect(server, 'alice', {}, compressing);
+    const bob = await Client.connect(server, 'bob', { batch: true }, compressing);
+    const plain = await Client.connect(server, 'carol');
+    assert.equal(alice.socket.extensions, 'permessage-deflate');
+    assert.equal(plain.socket.extensions, '');
+    for (const client of [alice, bob, plain]) await client.expect('join-room', { conversationId }, 'room-joined');
+    for (const content of ['short', 'a long one '.repeat(2000), { emoji: '\u{1f600}'.repeat(1000) }]) {
+      await alice.expect('send-message', { conversationId, content }, 'message-ack');
+      for (const client of [bob, plain]) assert.deepEqual((await client.push('message-new', conversationId)).content, content);
+    }
+    const { messages } = await bob.expect('history', { conversationId }, 'history');
+    assert.equal(messages[1].content.length, 22_000);
+    await Promise.all([alice, bob, plain].map((client) => client.close()));
+  } finally {
+    await server.stop();
+  }
+});
+
 // The bundled plugins again as an operator's own files: as they are committed and, where tests/run has just built them
 // from their sources, as they came out.
 const components = ['plugins/built', process.env.STENTOR_TEST_PLUGINS].filter(Boolean);

@@ -27,7 +27,7 @@ PATIENCE = 10  # seconds, for what normally takes milliseconds
 class Server:
     """A development server on ports that the system chooses, in a directory that goes with it."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         self.directory = tempfile.TemporaryDirectory(prefix="stentor-test-")
         # Nothing of the environment that could configure it.
         self.environment = {
@@ -36,6 +36,7 @@ class Server:
             "STENTOR__LISTEN": "127.0.0.1:0",
             "STENTOR__ADMIN__LISTEN": "127.0.0.1:0",
             "STENTOR__LOG__FORMAT": "json",
+            **{f"STENTOR__{key}": value for key, value in settings.items()},
         }
         self.process = subprocess.Popen(
             [BINARY], cwd=self.directory.name, env=self.environment,
@@ -66,8 +67,8 @@ class Server:
         if user:
             options["additional_headers"] = {"Authorization": f"Bearer {self.token(user)}"}
         options.setdefault("subprotocols", ["stentor.v1"])
-        # The library offers compression unasked, as most do. The server does not take it up, and all goes well. The queue
-        # is unbounded because who only sends in a test reads nothing, not even the server's close behind it.
+        # The library offers compression unasked, as most do. Unless it is told to, the server does not take it up, and all
+        # goes well. The queue is unbounded because who only sends in a test reads nothing, not even the server's close behind it.
         address = f"ws://{self.client}/ws"
         return connect(address, proxy=None, max_queue=None, open_timeout=PATIENCE, close_timeout=PATIENCE, **options)
 
@@ -104,9 +105,12 @@ def wait(ws, wanted):
 
 
 class PythonClient(unittest.TestCase):
+    SETTINGS = {}
+    EXTENSIONS = []
+
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(**cls.SETTINGS)
 
     @classmethod
     def tearDownClass(cls):
@@ -136,6 +140,7 @@ class PythonClient(unittest.TestCase):
     def test_the_handshake(self):
         with self.server.connect() as ws:
             self.assertEqual(ws.subprotocol, "stentor.v1")
+            self.assertEqual([extension.name for extension in ws.protocol.extensions], self.EXTENSIONS)
             self.assertEqual(ask(ws, "join-room", "x")["data"]["code"], "NOT_AUTHENTICATED")
             self.assertEqual(ask(ws, "auth", self.server.token("alice"))["event"], "auth-success")
         for status, options in {
@@ -231,6 +236,13 @@ class PythonClient(unittest.TestCase):
                 self.assertEqual(closed.exception.rcvd.code, code)
                 # The library tells of a close when the server has ended the TCP connection too, as it should at once.
                 self.assertLess(time.monotonic() - before, 2)
+
+
+class PythonClientWithCompression(PythonClient):
+    """The same once more, with a server that takes compression up: the library then compresses all that it sends."""
+
+    SETTINGS = {"DELIVERY__DEFLATE_BYTES_MIN": "1"}
+    EXTENSIONS = ["permessage-deflate"]
 
 
 if __name__ == "__main__":

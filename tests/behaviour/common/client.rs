@@ -40,6 +40,16 @@ pub(crate) fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A compressed message as it was (RFC 7692, 7.2.2).
+fn inflate(mut data: Vec<u8>) -> Vec<u8> {
+    data.extend_from_slice(&[0, 0, 0xff, 0xff]);
+    let mut message = Vec::new();
+    let mut reader = flate2::read::DeflateDecoder::new(data.as_slice());
+    // The data have no last block, which the reader takes for a stream that was cut.
+    let _cut = reader.read_to_end(&mut message);
+    message
+}
+
 /// What comes without having been asked for, whenever somebody else does something: most tests are not about it.
 const BY_THE_WAY: [&str; 7] =
     ["receipt", "message-delivered", "messages-read", "presence", "user-online", "user-offline", "presence-status"];
@@ -60,6 +70,9 @@ pub(crate) struct Client {
     pub(crate) hears_all: bool,
     /// Whether it said what it had seen, and so waits for the end of what it missed.
     asked_since: bool,
+    /// Whether compression was agreed to, and how many messages came compressed.
+    pub(crate) deflates: bool,
+    pub(crate) deflated: usize,
     /// Data of `auth-success`.
     pub(crate) success: Value,
 }
@@ -75,6 +88,8 @@ impl Client {
             batch: false,
             hears_all: false,
             asked_since: false,
+            deflates: false,
+            deflated: 0,
             success: Value::Null,
         }
     }
@@ -131,7 +146,8 @@ impl Client {
     fn take_frame(&mut self) -> Option<Frame> {
         let (first, second) = (*self.buffer.first()?, *self.buffer.get(1)?);
         assert_eq!(second & 0x80, 0, "the server masks");
-        assert_eq!(first & 0xf0, 0x80, "the server fragments, or sets reserved bits");
+        let deflated = self.deflates && first == 0xc1;
+        assert!(deflated || first & 0xf0 == 0x80, "the server fragments, or sets reserved bits");
         let (length, head) = match second {
             126 => (usize::from(u16::from_be_bytes(self.buffer.get(2..4)?.try_into().unwrap())), 4),
             127 => (usize::try_from(u64::from_be_bytes(self.buffer.get(2..10)?.try_into().unwrap())).unwrap(), 10),
@@ -142,8 +158,12 @@ impl Client {
             [2, 4, 10][usize::from(length > 125) + usize::from(length > 0xffff)],
             "a length is not minimal"
         );
-        let payload = self.buffer.get(head..head + length)?.to_vec();
+        let mut payload = self.buffer.get(head..head + length)?.to_vec();
         self.buffer.drain(..head + length);
+        if deflated {
+            self.deflated += 1;
+            payload = inflate(payload);
+        }
         Some(match first & 0x0f {
             1 => Frame::Text(String::from_utf8(payload).expect("the server sends UTF-8")),
             8 if payload.is_empty() => Frame::Close(None, String::new()),

@@ -101,7 +101,7 @@ impl Handshake {
     pub(crate) fn attempt(&self) -> (Option<Client>, Response) {
         let (mut response, mut stream) = self.exchange();
         if response.status == 101 {
-            return (Some(Client::new(stream, response.rest.clone())), response);
+            return (Some(response.client(stream)), response);
         }
         response.read_body(&mut stream);
         (None, response)
@@ -116,7 +116,7 @@ impl Handshake {
     pub(crate) fn upgrade_with_response(&self) -> (Client, Response) {
         let (response, stream) = self.exchange();
         assert_eq!(response.status, 101, "not upgraded: {}", response.head);
-        (Client::new(stream, response.rest.clone()), response)
+        (response.client(stream), response)
     }
 }
 
@@ -132,6 +132,13 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    /// The client whose handshake it answers.
+    fn client(&self, stream: TcpStream) -> Client {
+        let mut client = Client::new(stream, self.rest.clone());
+        client.deflates = self.header("Sec-WebSocket-Extensions").is_some();
+        client
+    }
+
     fn read_head(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];
