@@ -159,8 +159,13 @@ impl Server {
         let (acceptor, sockets) = Acceptor::new(client_listener, config.limits.handshakes_max, shards);
         drop(entered);
 
-        let Storage { images, ways, threads: disk } =
-            Storage::open(&config, shards, mailboxes.clone(), (Arc::clone(&metrics), Arc::clone(&readiness)))?;
+        let Storage { images, ways, threads: disk } = Storage::open(
+            &config,
+            shards,
+            mailboxes.clone(),
+            &revocations,
+            (Arc::clone(&metrics), Arc::clone(&readiness)),
+        )?;
         let counted = Arc::clone(&metrics);
         let parts = ShardParts { config: &config, shards, mailboxes, auth, revocations, ways, metrics: counted };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());

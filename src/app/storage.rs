@@ -7,8 +7,9 @@ use super::StartError;
 use crate::config::{Config, Durability};
 use crate::metrics::Metrics;
 use crate::net::Readiness;
-use crate::relay::{Mail, Mailboxes};
-use crate::store::{Disk, Image, Journal, News, Reader, Reading};
+use crate::policy::{Revocations, Revoked};
+use crate::relay::{Mail, Mailboxes, wall_clock};
+use crate::store::{Disk, Image, Journal, News, Reader, Reading, Revocation, RevokedTokens};
 
 /// The ways to the disk and back, if there is one.
 pub(super) type Ways = (Option<Journal>, Option<Reader>);
@@ -27,6 +28,7 @@ impl Storage {
         config: &Config,
         shards: u16,
         mailboxes: Mailboxes,
+        revocations: &Revocations,
         (metrics, readiness): (Arc<Metrics>, Arc<Readiness>),
     ) -> Result<Self, StartError> {
         if config.store.durability == Durability::Memory {
@@ -34,6 +36,13 @@ impl Storage {
             return Ok(Self { images, ways: (None, None), threads: Vec::new() });
         }
         let disk = Disk::open(&config.data_directory)?;
+        for Revocation { of, at, until } in disk.revocations(wall_clock())? {
+            let what = match of {
+                RevokedTokens::User(user) => Revoked::User(user),
+                RevokedTokens::Token(id) => Revoked::Token(id),
+            };
+            revocations.restore(what, at, until);
+        }
         let images = disk.images(shards)?.into_iter().map(Some).collect();
         metrics.store.file_bytes.set(disk.file_bytes() as f64);
         let (told, counted) = (mailboxes.clone(), Arc::clone(&metrics));

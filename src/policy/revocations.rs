@@ -1,6 +1,6 @@
 //! Tokens that are refused although they are good: what the application has taken back before its time.
 //!
-//! Kept in memory, bounded, and only for as long as a token that is meant could still be good. Whoever judges a token asks
+//! Looked up in memory, bounded, and only for as long as a token that is meant could still be good. Whoever judges a token asks
 //! here last, whatever said yes to it.
 
 use std::collections::HashMap;
@@ -54,6 +54,13 @@ impl Revocations {
         let until = revoked.get(&what).map_or(until, |before| before.until.max(until));
         revoked.insert(what, Revocation { at: now, until });
         Ok(())
+    }
+
+    /// Takes up a revocation of an earlier process.
+    pub fn restore(&self, what: Revoked, at: Timestamp, until: Timestamp) {
+        let mut revoked = self.0.write();
+        let revocation = revoked.entry(what).or_insert(Revocation { at, until });
+        *revocation = Revocation { at: revocation.at.max(at), until: revocation.until.max(until) };
     }
 
     /// Whether the token that this identity comes from was revoked.

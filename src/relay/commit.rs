@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::{Relay, Ticket};
 use crate::ids::ShardId;
 use crate::message::Timestamp;
-use crate::store::{Answer, Batch, Change, Done, Journal, MembershipChange, Op, Outcome};
+use crate::store::{Answer, Batch, Change, Done, Journal, MembershipChange, Op, Outcome, Revocation};
 
 /// The outcomes of one shard that wait.
 #[derive(Default)]
@@ -45,6 +47,16 @@ pub(super) struct Asker {
 impl Commits {
     pub(super) fn new(journal: Option<Journal>) -> Self {
         Self { journal, ..Self::default() }
+    }
+
+    /// Has a revocation stored, where anything is.
+    pub(super) fn revoke(&self, revocation: Revocation, stored: oneshot::Sender<bool>) {
+        match &self.journal {
+            Some(journal) => journal.revoke(revocation, stored),
+            None => {
+                let _nobody_waits = stored.send(true);
+            }
+        }
     }
 }
 

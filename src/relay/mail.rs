@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::appear::PresencePush;
 use super::receipts::ReceiptPush;
 use super::rights::Purpose;
 use super::{Call, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
-use crate::policy::{Action, AuthError, Decision, Identity};
-use crate::store::{Answer, Done, MembershipChange, Op, Reading, owner_of};
+use crate::message::Timestamp;
+use crate::policy::{Action, AuthError, Decision, Identity, Revoked};
+use crate::store::{Answer, Done, MembershipChange, Op, Reading, Revocation, RevokedTokens, owner_of};
 use crate::wire::Frame;
 
 /// One thing that a shard tells another.
@@ -56,6 +57,8 @@ pub enum Mail {
         /// Which shard asks.
         from: ShardId,
     },
+    /// A revocation is to outlive the process. Whether it will is answered.
+    Revocation(Box<Revocation>, oneshot::Sender<bool>),
     /// These are.
     Audience {
         /// For whose sake.
@@ -138,6 +141,17 @@ impl Mailboxes {
     /// Hands a call to the shard that owns a room or a user: from there it has the shortest way.
     pub fn call(&self, owner: &str, call: Call) {
         self.send(owner_of(owner, self.count()), Mail::Call(Box::new(call)));
+    }
+
+    /// Has a revocation stored, where anything is. Whether it was follows.
+    pub fn keep_revocation(&self, what: Revoked, at: Timestamp, until: Timestamp) -> oneshot::Receiver<bool> {
+        let of = match what {
+            Revoked::User(user) => RevokedTokens::User(user),
+            Revoked::Token(id) => RevokedTokens::Token(id),
+        };
+        let (stored, answer) = oneshot::channel();
+        self.send(ShardId(0), Mail::Revocation(Box::new(Revocation { of, at, until }), stored));
+        answer
     }
 
     /// Every shard.

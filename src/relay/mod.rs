@@ -289,6 +289,7 @@ impl Relay {
                 self.wake_unless_waiting(key);
             }
             Mail::Forget(user) => self.forget_verdicts(&user),
+            Mail::Revocation(revocation, stored) => self.commits.revoke(*revocation, stored),
             Mail::Call(call) => self.call(*call),
             Mail::Survey(survey) => self.survey(*survey),
             // The session takes these out: who someone is, is not for a verb to know.

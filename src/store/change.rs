@@ -103,6 +103,26 @@ pub struct Member {
     pub live: u32,
 }
 
+/// Tokens that are refused although they are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokedTokens {
+    /// All of a user's that were issued until then.
+    User(UserId),
+    /// The one with this id.
+    Token(Box<str>),
+}
+
+/// That they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Which tokens.
+    pub of: RevokedTokens,
+    /// Since when.
+    pub at: Timestamp,
+    /// Until when, because then they have expired.
+    pub until: Timestamp,
+}
+
 /// What makes two sends the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sent {

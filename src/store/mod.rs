@@ -17,7 +17,7 @@ mod owner;
 
 use std::sync::Arc;
 
-pub use change::{Change, Image, Member, RoomImage, RoomState, Sent};
+pub use change::{Change, Image, Member, Revocation, RevokedTokens, RoomImage, RoomState, Sent};
 pub use class::{Class, Classes};
 pub use cursors::{CursorKind, Cursors, MessageStatus, Moved, Progress};
 pub use disk::{Batch, Disk, Done, Journal, News, Reader, Reading, StoreError, Wanted, commit_floor};

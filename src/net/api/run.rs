@@ -112,8 +112,15 @@ async fn revoke(
 ) -> CallReply {
     // First the tokens: whoever is on the way in meanwhile is turned away, or there already to be closed.
     let full = |Full| Refusal::new(ErrorCode::LimitExceeded, "there are as many revocations as are allowed");
-    revocations.revoke(what, until, wall_clock()).map_err(full)?;
-    everywhere(mailboxes, disconnect).await
+    let at = wall_clock();
+    revocations.revoke(what.clone(), until, at).map_err(full)?;
+    let closed = everywhere(mailboxes, disconnect).await?;
+    if mailboxes.keep_revocation(what, at, until).await.unwrap_or(false) {
+        Ok(closed)
+    } else {
+        let message = "the tokens are refused from now on, and until the server stops: that could not be stored";
+        Err(Refusal::new(ErrorCode::StoreUnavailable, message))
+    }
 }
 
 /// The name of the token of a session, if there is such a session.

@@ -25,7 +25,7 @@ pub fn commit_floor(
     let path = directory.join("floor.redb");
     let measure = || -> Result<Vec<Duration>, redb::Error> {
         std::fs::create_dir_all(directory)?;
-        let database = builder().create(&path)?;
+        let database = builder(false).create(&path)?;
         let (mut took, mut key, row) = (Vec::new(), 0, vec![b'x'; row_bytes]);
         let began = Instant::now();
         while began.elapsed() < time {

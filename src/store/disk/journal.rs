@@ -10,9 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::{Disk, StoreError};
 use crate::ids::ShardId;
-use crate::store::Change;
+use crate::store::{Change, Revocation};
 
 /// Changes in one commit, so that nobody waits for a commit without end.
 const COMMIT_CHANGES_MAX: usize = 20_000;
@@ -74,7 +76,14 @@ pub enum News {
 
 /// The way to the thread. It ends, with everything written, after the last of these.
 #[derive(Clone, Debug)]
-pub struct Journal(Sender<Batch>);
+pub struct Journal(Sender<Entry>);
+
+/// What is to be written.
+#[derive(Debug)]
+enum Entry {
+    Batch(Batch),
+    Revocation(Revocation, oneshot::Sender<bool>),
+}
 
 impl Journal {
     /// Starts the thread.
@@ -92,7 +101,12 @@ impl Journal {
 
     /// Hands a batch over. [`News::Done`] follows.
     pub fn write(&self, batch: Batch) {
-        let _ended_with_the_server = self.0.send(batch);
+        let _ended_with_the_server = self.0.send(Entry::Batch(batch));
+    }
+
+    /// Hands a revocation over. Whether it was stored follows.
+    pub fn revoke(&self, revocation: Revocation, stored: oneshot::Sender<bool>) {
+        let _ended_with_the_server = self.0.send(Entry::Revocation(revocation, stored));
     }
 }
 
@@ -107,11 +121,16 @@ struct Writer<F> {
 }
 
 impl<F: Fn(News)> Writer<F> {
-    fn run(mut self, batches: &Receiver<Batch>) {
+    fn run(mut self, entries: &Receiver<Entry>) {
+        self.write(entries);
+        self.disk.seal();
+    }
+
+    fn write(&mut self, entries: &Receiver<Entry>) {
         loop {
             let first = if self.dirty {
-                match batches.recv_timeout(IDLE) {
-                    Ok(batch) => batch,
+                match entries.recv_timeout(IDLE) {
+                    Ok(entry) => entry,
                     Err(RecvTimeoutError::Timeout) => {
                         self.compact();
                         continue;
@@ -119,19 +138,30 @@ impl<F: Fn(News)> Writer<F> {
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             } else {
-                let Ok(batch) = batches.recv() else { return };
-                batch
+                let Ok(entry) = entries.recv() else { return };
+                entry
             };
-            let mut changes = first.changes.len();
-            let mut group = vec![first];
-            while changes < COMMIT_CHANGES_MAX
-                && let Ok(batch) = batches.try_recv()
-            {
+            let (mut changes, mut group, mut next) = (0, Vec::new(), Some(first));
+            while let Some(Entry::Batch(batch)) = next {
                 changes += batch.changes.len();
                 group.push(batch);
+                next = if changes < COMMIT_CHANGES_MAX { entries.try_recv().ok() } else { None };
             }
-            self.commit(group);
+            if !group.is_empty() {
+                self.commit(group);
+            }
+            if let Some(Entry::Revocation(revocation, stored)) = next {
+                self.revoke(&revocation, stored);
+            }
         }
+    }
+
+    fn revoke(&mut self, revocation: &Revocation, stored: oneshot::Sender<bool>) {
+        let result = self.disk.revoke(revocation);
+        if let Err(error) = &result {
+            tracing::error!(%error, "a revocation cannot be stored");
+        }
+        let _nobody_waits = stored.send(result.is_ok());
     }
 
     fn commit(&mut self, mut group: Vec<Batch>) {

@@ -4,16 +4,19 @@
 //! rooms' events is read; those are read when somebody needs them, by one thread ([`Reader`]), beside another that writes
 //! ([`Journal`]). Knows nothing of shards' work, sockets or plugins. The only place that names redb.
 
+mod clean;
 mod error;
 mod floor;
 mod journal;
 mod reader;
+mod revoked;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,8 +29,8 @@ pub use floor::commit_floor;
 pub use journal::{Batch, Done, Journal, News};
 pub use reader::{Reader, Reading, Wanted};
 
-use super::{Change, ColdLog, Image};
-use crate::message::Event;
+use super::{Change, ColdLog, Image, Revocation};
+use crate::message::{Event, Timestamp};
 
 /// The file, in the data directory.
 const FILE: &str = "store.redb";
@@ -71,11 +74,21 @@ impl Disk {
         if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             create(directory).map_err(fail)?;
         }
-        let database = builder().open(&path).map_err(fail)?;
+        let is_clean = clean::take_mark(&path).map_err(|error| fail(error.into()))?;
+        let database = builder(!is_clean).open(&path).map_err(fail)?;
         let again = path.clone();
         let database = Arc::new(RwLock::new(Some(database)));
-        let disk = Self { database, reopen: Arc::new(move || builder().open(&again)), path };
+        let disk = Self { database, reopen: Arc::new(move || builder(true).open(&again)), path };
         disk.checked()
+    }
+
+    /// Closes the file in order, and says so to whoever opens it next. What is wrong with it is left for them to find.
+    fn seal(&mut self) {
+        let Some(database) = self.database.write().take() else { return };
+        let sealed = database.close().is_ok().then(|| clean::make_mark(&self.path));
+        if let Some(Err(error)) = sealed {
+            tracing::warn!(%error, "the store was closed without a mark; the next start takes longer");
+        }
     }
 
     fn checked(self) -> Result<Self, StoreError> {
@@ -83,13 +96,16 @@ impl Disk {
         Ok(self)
     }
 
-    /// Looks something up in the file.
+    /// Looks something up in the file. What rots on the disk is met here, and the database may panic at it.
     fn with<T>(&self, look: impl FnOnce(&Database) -> Result<T, error::Failure>) -> Result<T, StoreError> {
         let database = self.database.read();
         let Some(database) = database.as_ref() else {
             return Err(StoreError::Io { path: self.path.clone(), why: "it is closed after an error".to_owned() });
         };
-        look(database).map_err(|error| StoreError::of(&self.path, error))
+        match catch_unwind(AssertUnwindSafe(|| look(database))) {
+            Ok(result) => result.map_err(|error| StoreError::of(&self.path, error)),
+            Err(_) => Err(self.damaged("a page of it makes no sense")),
+        }
     }
 
     /// Opens the file again, if it was closed after an error. What fails once fails always: only a file that is opened
@@ -129,6 +145,21 @@ impl Disk {
         self.with(|database| tables::read(database, shards))
     }
 
+    /// The revocations that still hold.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+        self.with(|database| revoked::read(database, now))
+    }
+
+    /// Writes a revocation. It is there for good when this returns.
+    fn revoke(&mut self, revocation: &Revocation) -> Result<(), StoreError> {
+        self.reopened()?;
+        self.with(|database| revoked::write(database, revocation)).inspect_err(|_| *self.database.write() = None)
+    }
+
     /// Bytes that the file takes.
     pub fn file_bytes(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
@@ -158,10 +189,11 @@ impl Disk {
     }
 }
 
-fn builder() -> Builder {
+fn builder(check: bool) -> Builder {
     let mut builder = Builder::new();
-    // All that is read later is looked at once: what is not what was written is then an error, no panic.
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    // Where it was not closed in order, all that is read later is looked at once: what is not what was written is then
+    // an error at the start.
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
     builder
 }
 
@@ -175,7 +207,7 @@ fn create(directory: &Path) -> Result<(), DatabaseError> {
         _ => {}
     }
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&new)?;
-    let database = builder().create_with_backend(FileBackend::new(file)?)?;
+    let database = builder(false).create_with_backend(FileBackend::new(file)?)?;
     tables::create(&database).map_err(DatabaseError::Storage)?;
     database.close()?;
     fs::rename(&new, directory.join(FILE))?;

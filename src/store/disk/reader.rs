@@ -3,7 +3,6 @@
 //! It reads one room after another, beside the thread that writes.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -62,9 +61,8 @@ impl Reader {
 fn run(disk: &Disk, wanted: &Receiver<Wanted>, tell: impl Fn(Reading)) {
     while let Ok(wanted) = wanted.recv() {
         let began = Instant::now();
-        // What rots while the server runs is met here, and the database may panic at it. Then one room is lost, not all.
-        let result = catch_unwind(AssertUnwindSafe(|| disk.events(&wanted.log)));
-        let result = result.unwrap_or_else(|_| Err(disk.damaged("a page of it makes no sense")));
+        // What rots while the server runs is met here. Then one room is lost, not all.
+        let result = disk.events(&wanted.log);
         tell(Reading { wanted, result, took: began.elapsed() });
     }
 }

@@ -130,7 +130,7 @@ impl StorageBackend for Sim {
 }
 
 fn open(sim: &Sim) -> Result<Database, DatabaseError> {
-    builder().create_with_backend(sim.clone())
+    builder(true).create_with_backend(sim.clone())
 }
 
 fn disk(database: Database) -> Disk {
