@@ -65,12 +65,17 @@ impl Backlog {
     pub(super) fn release(&mut self, first: Vec<Bytes>) {
         let at = self.held_at.take().unwrap_or(self.queue.len()).min(self.queue.len());
         let held = self.queue.split_off(at);
-        for bytes in first {
+        self.push_granted(first);
+        self.queue.extend(held);
+    }
+
+    /// Takes frames that do not count against the bounds: whoever made them bounded them.
+    pub(super) fn push_granted(&mut self, frames: Vec<Bytes>) {
+        for bytes in frames {
             self.granted.0 += bytes.len();
             self.granted.1 += 1;
             self.push(bytes, 1);
         }
-        self.queue.extend(held);
     }
 
     /// Whether a bound is crossed. A single frame is never too much: whoever made it bounded it.

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::Stats;
 use super::backlog::Backlog;
+use super::pages::Pages;
 use super::proof::Proof;
 use crate::message::Seq;
 use crate::wire::{CloseCode, Encoding};
@@ -42,6 +43,8 @@ pub struct Connection {
     pub(super) proof: Proof,
     /// Whether the next sweep looks for what waits among the deferred.
     pub(super) late: bool,
+    /// Only while what it missed is written to it page by page.
+    pub(super) pages: Option<Box<Pages>>,
     /// Only while the socket is full, or held.
     pub(super) backlog: Option<Box<Backlog>>,
     /// Set once a close frame was sent, with the time at which the socket is given up.
@@ -60,6 +63,7 @@ impl Connection {
             rooms: SmallVec::new(),
             proof: Proof::default(),
             late: false,
+            pages: None,
             backlog: None,
             closing: None,
             waker: None,

@@ -15,6 +15,7 @@ mod batch;
 mod connection;
 mod flush;
 mod late;
+mod pages;
 mod places;
 mod proof;
 mod room;
@@ -263,8 +264,7 @@ impl Hub {
         if logged {
             connection.proof.note_written();
         }
-        let pings =
-            proof::is_due(connection, &self.rooms, self.now_ms) && proof::reach(&mut connection.rooms, &self.rooms);
+        let pings = proof::is_due(connection, &self.rooms, self.now_ms) && proof::reach(connection, &self.rooms);
         if pings {
             connection.proof.begin(self.now_ms);
             self.stats.pings += 1;

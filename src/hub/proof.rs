@@ -103,9 +103,9 @@ pub(super) fn is_due(connection: &Connection, rooms: &slab::Slab<Room>, now_ms: 
 
 /// Notes of each of a connection's rooms how far the ping reaches that is about to be written behind everything. Returns
 /// whether it reaches further than the one before.
-pub(super) fn reach(places: &mut [Place], rooms: &slab::Slab<Room>) -> bool {
-    let mut further = false;
-    for place in places {
+pub(super) fn reach(connection: &mut Connection, rooms: &slab::Slab<Room>) -> bool {
+    let mut further = connection.pages.as_mut().is_some_and(|pages| pages.reach());
+    for place in &mut connection.rooms {
         let Some(room) = rooms.get(place.room as usize).filter(|room| room.logged > place.pinged) else { continue };
         place.pinged = room.logged;
         further = true;
@@ -133,7 +133,7 @@ impl Hub {
             return Proven::new();
         };
         connection.proof.under_way = false;
-        let mut proven = Proven::new();
+        let mut proven: Proven = connection.pages.as_mut().and_then(|pages| pages.prove()).into_iter().collect();
         for place in connection.rooms.iter_mut().filter(|place| place.pinged > place.proven) {
             place.proven = place.pinged;
             if let Some(room) = self.rooms.get(place.room as usize) {
@@ -163,7 +163,7 @@ impl Hub {
             return;
         }
         connection.proof.begin(self.now_ms);
-        if reach(&mut connection.rooms, &self.rooms) {
+        if reach(connection, &self.rooms) {
             self.stats.pings += 1;
             self.write(slot, &Bytes::from_static(&PROOF_PING), 0, false);
         } else {

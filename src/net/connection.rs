@@ -104,14 +104,19 @@ impl Reader {
         let Some(connection) = shard.relay.hub.connection(self.key) else { return Err(End::Lost) };
         connection.set_waker(context.waker());
         let written: Poll<io::Result<()>> = connection.poll_drain(context, &mut stats);
-        let closing = connection.closing();
+        let (closing, wants_page) = (connection.closing(), connection.wants_page());
         shard.relay.hub.add_stats(&stats);
         let drained = match written {
             Poll::Ready(Err(_)) => return Err(End::Lost),
             Poll::Ready(Ok(())) => true,
             Poll::Pending => false,
         };
-        let Some((_, deadline)) = closing else { return Ok(false) };
+        let Some((_, deadline)) = closing else {
+            if wants_page {
+                shard.relay.read_on(self.key);
+            }
+            return Ok(false);
+        };
         shard.depart(self.key);
         if drained
             && self.deaf

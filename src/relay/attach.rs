@@ -6,18 +6,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Serialize;
 
+use super::queue::{Behind, flushed, recovered};
 use super::rights::{Purpose, Right, Then};
 use super::{Asked, Errand, Peer, Pending, Relay, Ticket, Waiting};
 use crate::hub;
 use crate::ids::{ConnectionId, ConnectionKey, RoomId};
-use crate::message::Timestamp;
+use crate::message::{Seq, Timestamp};
 use crate::policy::{Action, Identity};
-use crate::store::{Answer, Entry, MembershipChange, Op};
+use crate::store::{Answer, Entry, Head, MembershipChange, Op};
 use crate::wire::dialect::Push;
-use crate::wire::encode::{self, AuthRoom, AuthSuccess, Origin, Progress, RoomHead, RoomJoined, ServerInfo};
+use crate::wire::encode::{self, AuthRoom, AuthSuccess, Progress, RoomHead, RoomJoined, ServerInfo};
 use crate::wire::request::{AuthOptions, Since};
 use crate::wire::{CloseCode, ErrorCode, Refusal};
 
@@ -43,7 +43,7 @@ impl Arrival {
 /// Rooms that are being entered.
 pub(super) struct Attachment {
     expires_at: Option<Timestamp>,
-    rooms: Vec<Attaching>,
+    pub(super) rooms: Vec<Attaching>,
     outstanding: usize,
     /// Whether a room could not be asked.
     failed: bool,
@@ -52,18 +52,24 @@ pub(super) struct Attachment {
     later: Vec<MembershipChange>,
 }
 
-struct Attaching {
-    room: RoomId,
-    asked_since: bool,
+pub(super) struct Attaching {
+    pub(super) room: RoomId,
+    pub(super) asked_since: bool,
     /// Whether it is to get what its device was not delivered.
-    resumes: bool,
+    pub(super) resumes: bool,
     /// Whether it may not.
-    unreadable: bool,
-    entry: Option<Box<Entry>>,
+    pub(super) unreadable: bool,
+    pub(super) entry: Option<Box<Entry>>,
 }
 
 fn head(room: &RoomId, entry: &Entry) -> RoomHead {
     RoomHead { conversation_id: room.clone(), epoch: entry.head.epoch().cloned(), seq: entry.head.seq() }
+}
+
+/// How far a connection is in a room when it has been told everything up to the head, of which it had so much before.
+pub(super) fn standing_at(head: &Head, delivered: Seq) -> hub::Standing {
+    let at = |head: Seq| hub::Standing { proven: delivered.min(head), written: head };
+    head.seq().map_or(hub::Standing::UNPROVABLE, at)
 }
 
 /// How far a connection is in a room when it becomes live there. One that was told all it missed, or that it cannot be
@@ -71,7 +77,7 @@ fn head(room: &RoomId, entry: &Entry) -> RoomHead {
 pub(super) fn standing(entry: &Entry, told: bool) -> hub::Standing {
     let (Some(head), Some(progress)) = (entry.head.seq(), entry.progress) else { return hub::Standing::UNPROVABLE };
     if told || progress.delivered >= head {
-        hub::Standing { proven: progress.delivered.min(head), written: head }
+        standing_at(&entry.head, progress.delivered)
     } else {
         hub::Standing::UNPROVABLE
     }
@@ -101,6 +107,7 @@ impl Relay {
                 attach: arrival.options.attach,
                 typing_in: Vec::new(),
                 watches: None,
+                queue: None,
                 pending: None,
                 outstanding: 0,
                 counted: false,
@@ -222,8 +229,15 @@ impl Relay {
         if let Some(peer) = self.peers.get_mut(key) {
             peer.outstanding += u32::try_from(rooms.len()).unwrap_or(u32::MAX);
         }
+        // What does not fit into a room's share of the first page comes with the next.
+        let share = if self.settings.recover_bytes_max == 0 {
+            0
+        } else {
+            (self.settings.recover_bytes_max / rooms.len()).max(1)
+        };
         for (index, room) in rooms.into_iter().enumerate() {
-            let resume = queue && !since.contains_key(&room) && !unreadable.contains(&room);
+            let resumes = queue && !since.contains_key(&room) && !unreadable.contains(&room);
+            let resume = resumes.then_some(share);
             let since = if live { since.remove(&room).flatten() } else { None };
             let ticket = Ticket { shard: self.shard, key, errand: Errand::Attach { index } };
             let op = Op::Attach { room, user: user.clone(), device: device.clone(), since, resume, live };
@@ -240,8 +254,11 @@ impl Relay {
         if let (Answer::Entered(entry), Some(attaching)) = (answer, attachment.rooms.get_mut(index)) {
             let (room, membership, live) = (attaching.room.clone(), entry.membership, entry.live_in.is_some());
             let standing = standing(&entry, attaching.resumes || attaching.asked_since);
+            let behind = if entry.more { Behind::new(&room, &entry) } else { None };
             attaching.entry = Some(entry);
-            if live {
+            if let Some(behind) = behind.filter(|_| live) {
+                self.fall_behind(key, behind);
+            } else if live {
                 self.go_live(key, &room, membership, standing);
             }
         }
@@ -271,9 +288,17 @@ impl Relay {
             .collect();
         let (mut missed, mut queued) = (Vec::new(), 0);
         if attachment.recovers {
-            queued = recovered(&attachment, peer.dialect, self.settings.recover_bytes_max, &mut missed);
-            self.metrics.delivery.queued.increment(queued as u64);
-            self.metrics.delivery.queue_flushes.increment(1);
+            let count = recovered(&attachment, peer.dialect, self.settings.recover_bytes_max, &mut missed);
+            self.metrics.delivery.queued.increment(count as u64);
+            queued = count;
+            if let Some(queue) = peer.queue.as_deref_mut().filter(|queue| !queue.is_over()) {
+                queued += queue.begin(count);
+                self.hub.begin_pages(key);
+            } else {
+                peer.queue = None;
+                missed.push(flushed(count, peer.dialect));
+                self.metrics.delivery.queue_flushes.increment(1);
+            }
         }
         let success = AuthSuccess {
             user_id: &peer.user,
@@ -300,15 +325,15 @@ impl Relay {
     }
 
     /// The store fails. A connection that is live in some of its rooms only would miss what nobody tells it.
-    fn nothing_to_attach_to(&mut self, asked: &Asked) {
+    pub(super) fn nothing_to_attach_to(&mut self, asked: &Asked) {
         self.refuse(asked, None, &Refusal::new(ErrorCode::StoreUnavailable, "the store did not answer the question"));
         self.hub.close(asked.key, CloseCode::OverCapacity);
     }
 
     /// The user joined a room on another connection; an attached one becomes live there too.
     pub(super) fn follow(&mut self, key: ConnectionKey, change: &MembershipChange) {
-        let room_left = self.hub.room_count(key) < self.settings.rooms_per_connection_max;
-        let live = self.hub.is_live(key, &change.room);
+        let room_left = self.room_count(key) < self.settings.rooms_per_connection_max;
+        let live = self.is_in(key, &change.room);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.attach && !peer.gone) else { return };
         match peer.pending.as_deref_mut().map(|pending| &mut pending.waiting) {
             // The list of rooms that is on its way was made after this: the user's owner tells both, in order.
@@ -345,7 +370,7 @@ impl Relay {
         peer.outstanding += 1;
         let ticket = Ticket { shard: self.shard, key, errand: Errand::Follow { room: change.room.clone() } };
         let (room, user, device) = (change.room.clone(), change.user.clone(), peer.device.clone());
-        let op = Op::Attach { room, user, device, since: None, resume: false, live: true };
+        let op = Op::Attach { room, user, device, since: None, resume: None, live: true };
         self.submit(op, Some(ticket), false);
     }
 
@@ -361,7 +386,8 @@ impl Relay {
     }
 
     /// Makes a connection live in a room in which the store has just counted it. It may have come in by another way
-    /// meanwhile; then the store counted it twice, and one of the two is taken back. Returns whether it was not live.
+    /// meanwhile; then the store counted it twice, and one of the two is taken back. One that is still being told what it
+    /// missed goes live behind that. Returns whether it was not live.
     pub(super) fn go_live(
         &mut self,
         key: ConnectionKey,
@@ -369,6 +395,14 @@ impl Relay {
         membership: u64,
         standing: hub::Standing,
     ) -> bool {
+        let behind = self.membership_behind(key, room);
+        if behind.is_some_and(|behind| behind >= membership) {
+            if let Some(user) = self.user(key).cloned() {
+                self.submit(Op::Detach { room: room.clone(), user, membership }, None, false);
+            }
+            return false;
+        }
+        self.leave_queue(key, room);
         let before = self.hub.membership(key, room);
         self.hub.enter(key, room, membership.max(before.unwrap_or(0)), standing);
         if let (Some(before), Some(user)) = (before, self.user(key).cloned()) {
@@ -387,7 +421,8 @@ impl Relay {
             reason: &'a str,
         }
         // A connection that joined again since then is live by a newer membership, and stays.
-        if self.hub.membership(key, &change.room).is_none_or(|membership| membership > change.membership) {
+        let membership = self.hub.membership(key, &change.room).or_else(|| self.membership_behind(key, &change.room));
+        if membership.is_none_or(|membership| membership > change.membership) {
             return;
         }
         self.end_live(key, &change.room);
@@ -395,54 +430,4 @@ impl Relay {
         let left = Left { conversation_id: &change.room, reason: if change.removed { "removed" } else { "left" } };
         self.hub.reply(key, encode::push(Push::RoomLeft, dialect, &left));
     }
-}
-
-/// What was missed, as pushes; `resync` for a room of which that cannot be told or would be too much.
-fn recovered(
-    attachment: &Attachment,
-    dialect: crate::wire::Dialect,
-    bytes_max: usize,
-    frames: &mut Vec<Bytes>,
-) -> usize {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Resync<'a> {
-        conversation_id: &'a RoomId,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        epoch: Option<&'a str>,
-        reason: &'a str,
-    }
-    #[derive(Serialize)]
-    struct Flushed {
-        count: usize,
-    }
-    let (mut count, mut bytes) = (0, 0);
-    for attaching in attachment.rooms.iter().filter(|attaching| attaching.asked_since || attaching.resumes) {
-        let Some(entry) = &attaching.entry else { continue };
-        // Nothing waits in a room that keeps nothing, or in one in which everything was delivered.
-        let has_all = || entry.progress.is_some_and(|progress| Some(progress.delivered) >= entry.head.seq());
-        if attaching.resumes && (entry.head.log.is_none() || (attaching.unreadable && has_all())) {
-            continue;
-        }
-        let epoch = entry.head.epoch().map(|epoch| &**epoch);
-        let origin = Origin { room: &attaching.room, epoch };
-        let cost: usize = entry.missed.iter().flatten().map(|event| event.cost_bytes()).sum();
-        match &entry.missed {
-            Some(events) if bytes_max == 0 || bytes + cost <= bytes_max => {
-                bytes += cost;
-                count += events.len();
-                frames.extend(events.iter().map(|event| encode::queued_event(origin, event, dialect)));
-            }
-            missed => {
-                let reason = if missed.is_some() { "too_much" } else { "unrecoverable" };
-                frames.push(encode::push(
-                    Push::Resync,
-                    dialect,
-                    &Resync { conversation_id: &attaching.room, epoch, reason },
-                ));
-            }
-        }
-    }
-    frames.push(encode::push(Push::QueueFlushed, dialect, &Flushed { count }));
-    count
 }

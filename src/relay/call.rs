@@ -68,6 +68,7 @@ impl Relay {
             typing_in: Vec::new(),
             attach: AuthOptions::default().attach,
             watches: None,
+            queue: None,
             pending: None,
             outstanding: 0,
             counted: false,

@@ -12,6 +12,7 @@ impl Relay {
         for room in self.hub.rooms_of(key) {
             self.end_live(key, &room);
         }
+        self.end_queue(key);
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.gone = true;
         peer.pending = None;
@@ -41,6 +42,7 @@ impl Relay {
     /// Ends a connection's being live in a room, here and in the store.
     pub(super) fn end_live(&mut self, key: ConnectionKey, room: &RoomId) {
         self.end_typing(key, room);
+        self.leave_queue(key, room);
         let Some(membership) = self.hub.membership(key, room) else { return };
         self.hub.leave(key, room);
         if let Some(user) = self.user(key).cloned() {

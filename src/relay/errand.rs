@@ -25,6 +25,13 @@ pub(super) enum Errand {
         /// Which of them.
         index: usize,
     },
+    /// A page of what a connection missed.
+    QueuePage {
+        /// In which room.
+        room: RoomId,
+        /// By which of the room's memberships.
+        membership: u64,
+    },
     /// A question about how available users are.
     Presence,
     /// A room that the user joined on another connection.

@@ -16,7 +16,7 @@ impl Relay {
     pub(super) fn join(&mut self, asked: Asked, room: RoomId, since: Option<Since>) {
         let Some(user) = self.user(asked.key).cloned() else { return };
         let rooms_max = self.settings.rooms_per_connection_max;
-        if rooms_max != 0 && self.hub.room_count(asked.key) >= rooms_max && !self.hub.is_live(asked.key, &room) {
+        if rooms_max != 0 && self.room_count(asked.key) >= rooms_max && !self.is_in(asked.key, &room) {
             let refusal = Refusal::join("limit", "this connection is live in as many conversations as are allowed");
             self.refuse(&asked, Some(&room), &refusal);
             return;
@@ -98,6 +98,10 @@ impl Relay {
         tracing::info!(conn = %peer.connection, user = %peer.user, %room, recovered = joined.recovered, "joined");
         self.reply(asked, "room-joined", &joined);
         if entry.live_in.is_some() {
+            if asked_since {
+                // What it says that it has counts in place of what it was being told.
+                self.leave_queue(asked.key, room);
+            }
             let standing = standing(&entry, asked_since);
             self.go_live(asked.key, room, entry.membership, standing);
         }

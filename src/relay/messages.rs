@@ -201,7 +201,7 @@ impl Relay {
         let Attempt { room, user, change } = attempt;
         match change {
             Change::New { draft, no_echo } => {
-                let waiting = Waiting::Append { room: room.clone(), temp_id: draft.temp_id.clone() };
+                let waiting = Waiting::Append { room: room.clone(), temp_id: draft.temp_id.clone(), no_echo };
                 self.ask_except(asked, waiting, Op::Append { room, user, draft }, no_echo);
             }
             Change::Edit(revision) => {

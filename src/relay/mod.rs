@@ -20,6 +20,7 @@ mod messages;
 mod outcome;
 mod peer;
 mod presence;
+mod queue;
 mod read;
 mod receipts;
 mod report;
@@ -349,6 +350,7 @@ impl Relay {
             Errand::Presence => self.presence_read(key, answer),
             Errand::Attach { index } => self.attached(key, index, answer),
             Errand::Follow { room } => self.followed(key, &room, answer),
+            Errand::QueuePage { room, membership } => self.page_read(key, &room, membership, answer),
         }
     }
 
@@ -361,7 +363,12 @@ impl Relay {
             Waiting::Leave { room } => self.left(&asked, &room, &answer),
             Waiting::Membership(attempt) => self.membership_known(asked, *attempt, &answer),
             Waiting::Recall(stopped) => self.recalled(&asked, &stopped, answer),
-            Waiting::Append { room, temp_id } => self.appended(&asked, &room, temp_id.as_deref(), answer),
+            Waiting::Append { room, temp_id, no_echo } => {
+                if no_echo {
+                    self.not_echoed(asked.key, &room, &answer);
+                }
+                self.appended(&asked, &room, temp_id.as_deref(), answer);
+            }
             Waiting::Edit(editing) => self.edited(asked, editing, &answer),
             Waiting::Delete(deleting) => self.deleted(asked, deleting, &answer),
             Waiting::History { room } => self.messages_read(&asked, &room, answer),

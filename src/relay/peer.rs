@@ -12,6 +12,7 @@ use super::Asked;
 use super::attach::{Arrival, Attachment};
 use super::messages::{Attempt, Deleting, Editing, Stopped};
 use super::presence::PresenceQuestion;
+use super::queue::Queue;
 use super::rights::{Then, Verdicts};
 
 /// An authenticated connection.
@@ -37,6 +38,8 @@ pub(super) struct Peer {
     /// Whose presence it has subscribed to.
     #[expect(clippy::box_collection, reason = "nearly no connection has one, and each connection is to be small")]
     pub(super) watches: Option<Box<HashSet<UserId>>>,
+    /// What it missed and is still to be told.
+    pub(super) queue: Option<Box<Queue>>,
     /// The request under way.
     pub(super) pending: Option<Box<Pending>>,
     /// Answers that are still to come.
@@ -155,7 +158,7 @@ pub(super) enum Waiting {
     /// `send-message` that the plugins did not let pass: whether it had been sent before.
     Recall(Box<Stopped>),
     /// `send-message`.
-    Append { room: RoomId, temp_id: Option<Box<str>> },
+    Append { room: RoomId, temp_id: Option<Box<str>>, no_echo: bool },
     /// `edit-message`.
     Edit(Editing),
     /// `delete-message`.

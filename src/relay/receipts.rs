@@ -213,7 +213,7 @@ impl Relay {
         let mover = mover.filter(|(shard, _)| *shard == self.shard).map(|(_, key)| key);
         for user in users {
             for key in self.users.get(user).cloned().unwrap_or_default() {
-                if mover == Some(key) || !self.hub.is_live(key, room) {
+                if mover == Some(key) || !self.is_in(key, room) {
                     continue;
                 }
                 let Some(dialect) = self.peers.get(key).map(|peer| peer.dialect) else { continue };

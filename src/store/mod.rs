@@ -126,10 +126,23 @@ pub struct Entry {
     pub live_in: Option<RoomId>,
     /// Exactly what was missed since the place that was asked for, or `None` if that cannot be told.
     pub missed: Option<Vec<Arc<Event>>>,
+    /// Whether that is only its beginning. Then the connection takes part when it has the rest.
+    pub more: bool,
     /// Members of the room.
     pub members: usize,
     /// How far the user has come, where there is a log.
     pub progress: Option<Progress>,
+}
+
+/// A page of what a device was not delivered.
+#[derive(Debug)]
+pub struct QueuePage {
+    /// Where the room stands. With the last page the connection takes part in everything after.
+    pub head: Head,
+    /// The events that follow the page before, or `None` if they are no longer kept.
+    pub missed: Option<Vec<Arc<Event>>>,
+    /// Whether there are more.
+    pub more: bool,
 }
 
 /// How a message was stored.
@@ -152,6 +165,8 @@ pub enum Answer {
     Reserved,
     /// To `Join` and `Attach`.
     Entered(Box<Entry>),
+    /// To `QueuePage`.
+    QueuePage(Box<QueuePage>),
     /// To `Reserve` and `Join`.
     JoinRefused(JoinRefusal),
     /// To `Leave`.

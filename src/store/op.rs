@@ -2,6 +2,7 @@
 
 use super::{CursorKind, Draft, Revision};
 use crate::ids::{ConnectionKey, DeviceId, MessageId, RoomId, UserId};
+use crate::message::Seq;
 use crate::wire::presence::{Availability, Status};
 use crate::wire::request::{Page, Since, UpTo};
 
@@ -43,10 +44,23 @@ pub enum Op {
         device: Option<DeviceId>,
         /// What the connection has seen.
         since: Option<Since>,
-        /// Whether, if it does not say, that is what its device was delivered.
-        resume: bool,
+        /// If it does not say: as much of what its device was not delivered as costs so many bytes, 0 = no bound. If there
+        /// is more, the connection asks for the rest before it takes part; it counts as live nevertheless.
+        resume: Option<usize>,
         /// Whether the connection becomes live.
         live: bool,
+    },
+    /// Asks for the next page of what a device was not delivered. With the last one the connection takes part: what
+    /// happens after it is for the connection.
+    QueuePage {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+        /// By which of the room's memberships it is live.
+        membership: u64,
+        /// The last event of the page before.
+        after: Seq,
     },
     /// One connection of a user on the asking shard is no longer live. Not answered.
     Detach {
@@ -281,6 +295,7 @@ impl Op {
             | Self::Edit { room, .. }
             | Self::Delete { room, .. }
             | Self::History { room, .. }
+            | Self::QueuePage { room, .. }
             | Self::Ack { room, .. }
             | Self::Status { room, .. } => Some(room),
             _ => None,
@@ -295,6 +310,7 @@ impl Op {
             | Self::Edit { user, .. }
             | Self::Delete { user, .. }
             | Self::History { user, .. }
+            | Self::QueuePage { user, .. }
             | Self::Ack { user, .. }
             | Self::Status { user, .. } => Some(user),
             _ => None,
@@ -315,6 +331,7 @@ impl Op {
             | Self::Edit { room, .. }
             | Self::Delete { room, .. }
             | Self::History { room, .. }
+            | Self::QueuePage { room, .. }
             | Self::OnlineUsers { room, .. }
             | Self::Ack { room, .. }
             | Self::Status { room, .. } => Some(room),

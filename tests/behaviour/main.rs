@@ -32,6 +32,7 @@ mod handshake;
 mod history;
 mod jwks;
 mod limits;
+mod long_queue;
 mod messages;
 mod metrics;
 mod offline;

@@ -39,12 +39,17 @@ impl Room {
     }
 
     /// Whether a member who comes back missed nothing, and has nothing unread. That can be told without events.
-    fn is_up_to_date(&self, (user, device): (&UserId, Option<&DeviceId>), since: Option<&Since>, resume: bool) -> bool {
+    fn is_up_to_date(
+        &self,
+        (user, device): (&UserId, Option<&DeviceId>),
+        since: Option<&Since>,
+        resumes: bool,
+    ) -> bool {
         let head = self.log().map_or(0, super::log::Log::head);
         let Some(cursors) = self.cursors.get(user) else { return false };
         let missed_nothing = match since {
             Some(since) => since.message_id.is_none() && since.seq == head,
-            None => !resume || cursors.delivered_to(device) == head,
+            None => !resumes || cursors.delivered_to(device) == head,
         };
         missed_nothing && cursors.seen == head
     }
@@ -61,7 +66,7 @@ impl Partition {
             Op::Join { room, .. } => of(room)?.cold_log(),
             Op::Attach { room, user, device, since, resume, .. } => {
                 let room = of(room)?;
-                let is_up_to_date = room.is_up_to_date((user, device.as_ref()), since.as_ref(), *resume);
+                let is_up_to_date = room.is_up_to_date((user, device.as_ref()), since.as_ref(), resume.is_some());
                 if is_up_to_date || !room.is_member(user) { None } else { room.cold_log() }
             }
             op => {

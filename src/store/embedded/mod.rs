@@ -10,6 +10,7 @@ mod listing;
 mod log;
 mod messages;
 mod presence;
+mod queue;
 mod receipts;
 mod retention;
 mod room;
@@ -142,14 +143,18 @@ impl Partition {
                 let who = (&user, device.as_ref());
                 let id = &room;
                 let entry = find(&mut self.rooms, &self.by_id, id).filter(|room| room.is_member(&user)).map(|room| {
-                    let place = if resume { room.resume(who) } else { None };
-                    room.enter(who, since.or(place).as_ref(), live.then_some(from), limits)
+                    let entry = room.enter(who, since.as_ref(), live.then_some(from), limits);
+                    match resume {
+                        Some(bytes_max) => room.begin_queue(entry, bytes_max, limits),
+                        None => entry,
+                    }
                 });
                 self.note_cursors(&room, &user, before);
                 entry.map_or(Answer::NotAMember, |entry| Answer::Entered(Box::new(entry))).into()
             }
             op @ (Op::IsMember { .. }
             | Op::History { .. }
+            | Op::QueuePage { .. }
             | Op::Status { .. }
             | Op::OnlineUsers { .. }
             | Op::TypingUsers { .. }) => self.read(op, now),
@@ -197,6 +202,10 @@ impl Partition {
             Op::History { room, user, page } => {
                 let bytes_max = self.limits.recover_bytes_max;
                 self.with_member(&room, &user, |room| room.history(page, bytes_max, now))
+            }
+            Op::QueuePage { room, user, membership, after } => {
+                let limits = self.limits.clone();
+                self.with_member(&room, &user, |room| room.queue_page(&user, membership, after, &limits))
             }
             Op::Status { room, user, message_id, after } => {
                 let users_max = STATUS_USERS_MAX;

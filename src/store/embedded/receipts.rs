@@ -5,7 +5,7 @@ use super::{Partition, find};
 use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{EventKind, Message, Seq, Timestamp};
 use crate::store::{Answer, Change, CursorKind, Cursors, Limits, MessageStatus, Moved, Outcome, Progress};
-use crate::wire::request::{Since, UpTo};
+use crate::wire::request::UpTo;
 
 /// An acknowledgement: whose, of what.
 pub(super) struct Ack {
@@ -82,12 +82,6 @@ impl Room {
         let of_others = |message: &&Message| message.user != *user && message.deleted_at.is_none();
         let unread = log.sent_in(seen, log.head()).map(|(_, message)| message).filter(of_others).count();
         Some(Progress { delivered: cursors.delivered_to(device), seen, unread })
-    }
-
-    /// Where a member's device goes on.
-    pub(super) fn resume(&mut self, (user, device): (&UserId, Option<&DeviceId>)) -> Option<Since> {
-        let epoch = self.epoch()?.to_string();
-        Some(Since { epoch, seq: self.cursors_of(user).delivered_to(device), message_id: None })
     }
 
     /// From here on a member's device is known.

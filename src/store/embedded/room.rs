@@ -212,7 +212,7 @@ impl Room {
         self.epoch().cloned().zip(seq)
     }
 
-    fn head(&self) -> Head {
+    pub(super) fn head(&self) -> Head {
         Head { log: self.log.as_ref().map(|log| (Arc::clone(log.epoch()), log.head())) }
     }
 
@@ -248,6 +248,7 @@ impl Room {
             membership,
             live_in: live.map(|_| self.id.clone()),
             missed,
+            more: false,
             members: self.members.len(),
             progress: self.progress(user, device),
         }

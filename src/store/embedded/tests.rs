@@ -432,7 +432,7 @@ fn cursors_do_what_a_plain_model_does() {
                         user: user(name),
                         device,
                         since: None,
-                        resume: false,
+                        resume: None,
                         live: false,
                     };
                     let progress = entered(store.apply(attach, SHARD, 0)).progress.unwrap();
