@@ -193,7 +193,7 @@ impl Relay {
             session_id: &peer.session,
             device_id: peer.device.as_ref(),
             connection: ConnectionId::to_string(&peer.connection).into(),
-            rooms: self.hub.room_count(key),
+            rooms: self.room_count(key),
         })
     }
 }

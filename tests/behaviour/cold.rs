@@ -297,3 +297,44 @@ fn what_is_too_old_goes_though_nobody_reads_it() {
     is(&server, "stentor_store_rooms", 0.0);
     server.stop();
 }
+
+#[test]
+fn a_long_queue_of_cold_rooms_comes_whole_while_others_talk() {
+    const ROOMS: [&str; 3] = ["lobby", "team", "news"];
+    const MISSED: usize = 300;
+    const SAID: usize = 50;
+    let mut config = on_disk("queue");
+    config.shards = 2;
+    config.limits.recover_events_max = 20;
+    let device = json!({"deviceId": "phone", "autoAck": false});
+    let server = TestServer::start(config.clone());
+    let mut phone = server.device("bob", device.clone());
+    let mut ann = server.user("ann");
+    for room in ROOMS {
+        ann.join(room);
+        phone.join(room);
+    }
+    phone.close();
+    for number in 0..MISSED {
+        ROOMS.iter().for_each(|room| drop(publish(&server, room, number)));
+    }
+    server.stop();
+    let server = TestServer::start(config);
+    is(&server, "stentor_store_cold_rooms", 3.0);
+    let mut phone = server.device("bob", device);
+    assert_eq!(phone.success["queued"], ROOMS.len() * MISSED);
+    for number in MISSED..MISSED + SAID {
+        ROOMS.iter().for_each(|room| drop(publish(&server, room, number)));
+    }
+    let mut heard: Vec<Value> = Vec::new();
+    while heard.len() < ROOMS.len() * (MISSED + SAID) {
+        heard.push(phone.message());
+    }
+    for room in ROOMS {
+        let of_room = heard.iter().filter(|message| message["conversationId"] == room);
+        let contents: Vec<Value> = of_room.map(|message| message["content"].clone()).collect();
+        assert_eq!(contents, (0..MISSED + SAID).map(Value::from).collect::<Vec<_>>(), "{room}");
+    }
+    assert_eq!(reads(&server), 3.0, "each room is read once");
+    server.stop();
+}
