@@ -36,7 +36,7 @@ impl Storage {
             return Ok(Self { images, ways: (None, None), threads: Vec::new() });
         }
         let disk = Disk::open(&config.data_directory)?;
-        for Revocation { of, at, until } in disk.revocations(wall_clock())? {
+        for Revocation { of, at, until, .. } in disk.revocations(wall_clock())? {
             let what = match of {
                 RevokedTokens::User(user) => Revoked::User(user),
                 RevokedTokens::Token(id) => Revoked::Token(id),

@@ -43,6 +43,6 @@ pub use jwt::{Authenticator, KeyError, TokenError};
 pub use load::LoadError;
 pub use policies::{Generation, Policies, check};
 pub use refresh::Refresh;
-pub use revocations::{Full, Revocations, Revoked};
+pub use revocations::{Full, Prolonged, Revocations, Revoked};
 pub use signing::{SigningError, sign};
 pub use verdict::{Action, AuthError, Credentials, Decision, Denial, NotAllowed, Who};

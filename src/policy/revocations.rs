@@ -1,7 +1,7 @@
 //! Tokens that are refused although they are good: what the application has taken back before its time.
 //!
-//! Looked up in memory, bounded, and only for as long as a token that is meant could still be good. Whoever judges a token asks
-//! here last, whatever said yes to it.
+//! Looked up in memory, bounded, and only for as long as a token that is meant could still be good. Whoever judges a token
+//! asks here last, whatever said yes to it.
 
 use std::collections::HashMap;
 
@@ -27,6 +27,15 @@ pub enum Revoked {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// Until when a revocation holds, and until when it did before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prolonged {
+    /// Now.
+    pub until: Timestamp,
+    /// Before, if it did.
+    pub before: Option<Timestamp>,
+}
+
 #[derive(Clone, Copy)]
 struct Revocation {
     at: Timestamp,
@@ -43,7 +52,7 @@ impl Revocations {
     /// # Errors
     ///
     /// When there is no room for another revocation.
-    pub fn revoke(&self, what: Revoked, until: Timestamp, now: Timestamp) -> Result<(), Full> {
+    pub fn revoke(&self, what: Revoked, until: Timestamp, now: Timestamp) -> Result<Prolonged, Full> {
         let mut revoked = self.0.write();
         if revoked.len() >= REVOCATIONS_MAX && !revoked.contains_key(&what) {
             revoked.retain(|_, revocation| revocation.until > now);
@@ -51,9 +60,10 @@ impl Revocations {
                 return Err(Full);
             }
         }
-        let until = revoked.get(&what).map_or(until, |before| before.until.max(until));
+        let before = revoked.get(&what).map(|before| before.until);
+        let until = before.map_or(until, |before| before.max(until));
         revoked.insert(what, Revocation { at: now, until });
-        Ok(())
+        Ok(Prolonged { until, before })
     }
 
     /// Takes up a revocation of an earlier process.
@@ -120,9 +130,12 @@ mod tests {
     fn there_is_a_bound_and_what_has_expired_gives_way() {
         let revocations = Revocations::default();
         let token = |number: usize| Revoked::Token(number.to_string().into());
-        (0..REVOCATIONS_MAX).for_each(|number| revocations.revoke(token(number), 50, 10).unwrap());
+        for number in 0..REVOCATIONS_MAX {
+            assert_eq!(revocations.revoke(token(number), 50, 10), Ok(Prolonged { until: 50, before: None }));
+        }
         assert_eq!(revocations.revoke(token(REVOCATIONS_MAX), 90, 10), Err(Full));
-        revocations.revoke(token(0), 90, 10).unwrap();
+        assert_eq!(revocations.revoke(token(0), 90, 10), Ok(Prolonged { until: 90, before: Some(50) }));
+        assert_eq!(revocations.revoke(token(0), 70, 10), Ok(Prolonged { until: 90, before: Some(90) }));
         revocations.revoke(token(REVOCATIONS_MAX), 90, 60).unwrap();
         assert!(revocations.is_revoked(&identity("x", Some("0"), None), 60), "the later end counts");
     }

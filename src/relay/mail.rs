@@ -14,7 +14,7 @@ use super::rights::Purpose;
 use super::{Call, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
 use crate::message::Timestamp;
-use crate::policy::{Action, AuthError, Decision, Identity, Revoked};
+use crate::policy::{Action, AuthError, Decision, Identity, Prolonged, Revoked};
 use crate::store::{Answer, Done, MembershipChange, Op, Reading, Revocation, RevokedTokens, owner_of};
 use crate::wire::Frame;
 
@@ -144,13 +144,14 @@ impl Mailboxes {
     }
 
     /// Has a revocation stored, where anything is. Whether it was follows.
-    pub fn keep_revocation(&self, what: Revoked, at: Timestamp, until: Timestamp) -> oneshot::Receiver<bool> {
+    pub fn keep_revocation(&self, what: Revoked, at: Timestamp, held: Prolonged) -> oneshot::Receiver<bool> {
+        let Prolonged { until, before } = held;
         let of = match what {
             Revoked::User(user) => RevokedTokens::User(user),
             Revoked::Token(id) => RevokedTokens::Token(id),
         };
         let (stored, answer) = oneshot::channel();
-        self.send(ShardId(0), Mail::Revocation(Box::new(Revocation { of, at, until }), stored));
+        self.send(ShardId(0), Mail::Revocation(Box::new(Revocation { of, at, until, before }), stored));
         answer
     }
 

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use super::{Relay, Ticket, wall_clock};
 use crate::ids::{RoomId, ShardId};
 use crate::store::{Answer, ColdLog, Op, Reader, Reading, Wanted};
+use crate::wire::request::Since;
 
 /// What waits, by room.
 #[derive(Default)]
@@ -23,6 +24,16 @@ pub(super) struct Held {
     pub(super) ticket: Option<Ticket>,
     pub(super) no_echo: bool,
     pub(super) from: ShardId,
+}
+
+impl Held {
+    /// Whoever attaches can do so without the events: what was missed then cannot be told, which is one room's loss.
+    fn does_without_events(&mut self) -> bool {
+        let Op::Attach { since, resume, .. } = &mut self.op else { return false };
+        let asks = since.is_some() || resume.is_some();
+        (*since, *resume) = (asks.then(Since::of_nothing), None);
+        true
+    }
 }
 
 impl Warming {
@@ -72,9 +83,9 @@ impl Relay {
             Err(_) => self.store.not_warmed(&room),
         }
         // What is asked meanwhile, by whoever is answered here, comes after all that waits.
-        while let Some(held) = self.warming.rooms.get_mut(&room).and_then(VecDeque::pop_front) {
+        while let Some(mut held) = self.warming.rooms.get_mut(&room).and_then(VecDeque::pop_front) {
             let ours = held.ticket.as_ref().filter(|ticket| ticket.shard == self.shard).map(|ticket| ticket.key);
-            if self.store.lacks(&held.op).is_some() {
+            if self.store.lacks(&held.op).is_some() && !held.does_without_events() {
                 self.cannot(held);
             } else {
                 self.execute_now(held);
@@ -88,7 +99,9 @@ impl Relay {
     fn cannot(&mut self, held: Held) {
         let Held { op, ticket, .. } = held;
         let op = if let Op::OfServer(op) = op { *op } else { op };
-        if let Some(ticket) = ticket {
+        // What a pong proved nobody asked about, so an answer would be taken for that to another question.
+        let is_answered = !matches!(op, Op::Ack { proven: true, .. });
+        if let Some(ticket) = ticket.filter(|_| is_answered) {
             self.bring(ticket, Answer::Unavailable);
         }
         // Whoever was about to come in is not.

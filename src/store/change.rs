@@ -121,6 +121,8 @@ pub struct Revocation {
     pub at: Timestamp,
     /// Until when, because then they have expired.
     pub until: Timestamp,
+    /// Until when it was said to be before, if it was.
+    pub before: Option<Timestamp>,
 }
 
 /// What makes two sends the same.

@@ -111,6 +111,13 @@ pub struct Since {
     pub message_id: Option<String>,
 }
 
+impl Since {
+    /// A place in no log that there is, after which nothing can be told.
+    pub fn of_nothing() -> Self {
+        Self { epoch: String::new(), seq: 0, message_id: None }
+    }
+}
+
 /// A part of a room's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {

@@ -227,6 +227,40 @@ fn a_room_that_cannot_be_read_is_refused_and_the_others_go_on() {
 }
 
 #[test]
+fn whoever_comes_back_to_a_room_that_cannot_be_read_loses_that_room_alone() {
+    let config = on_disk("unreadable-queue");
+    let server = TestServer::start(config.clone());
+    let mut ann = server.member("ann", "broken");
+    ann.join("lobby");
+    let mut bob = server.device("bob", json!({"deviceId": "phone", "autoAck": false}));
+    bob.join("broken");
+    bob.join("lobby");
+    bob.close();
+    let said: Vec<Value> = (0..3).map(|number| ann.say("broken", number)).collect();
+    ann.say("lobby", "while you were away");
+    server.stop();
+    lose_an_event(&config, "broken", said[1]["seq"].as_u64().unwrap());
+    let server = TestServer::start(config);
+    let since = json!({"broken": {"epoch": said[0]["epoch"], "seq": said[0]["seq"]}});
+    for options in [json!({}), json!({"since": since})] {
+        let mut options = options;
+        options["deviceId"] = "phone".into();
+        let mut bob = server.device("bob", options);
+        let rooms = bob.success["rooms"].as_array().unwrap();
+        let heads: Vec<_> = rooms.iter().map(|room| (&room["conversationId"], &room["seq"])).collect();
+        assert_eq!(heads, [(&json!("broken"), &said[2]["seq"]), (&json!("lobby"), &json!(3))]);
+        let resync = bob.push_after_others("resync");
+        assert_eq!((&resync["conversationId"], &resync["reason"]), (&json!("broken"), &json!("unrecoverable")));
+        bob.refused("STORE_UNAVAILABLE", "history", json!({"conversationId": "broken"}));
+        // A pong proves that he has the head of the broken room: that cannot be kept, and is nobody's answer.
+        bob.is_alive();
+        assert_eq!(history(&mut bob, "lobby"), ["while you were away"]);
+        bob.close();
+    }
+    server.stop();
+}
+
+#[test]
 fn a_room_that_nobody_uses_is_left_to_the_disk_again() {
     let mut config = on_disk("again");
     config.store.cold_after_ms = 1;

@@ -113,9 +113,9 @@ async fn revoke(
     // First the tokens: whoever is on the way in meanwhile is turned away, or there already to be closed.
     let full = |Full| Refusal::new(ErrorCode::LimitExceeded, "there are as many revocations as are allowed");
     let at = wall_clock();
-    revocations.revoke(what.clone(), until, at).map_err(full)?;
+    let held = revocations.revoke(what.clone(), until, at).map_err(full)?;
     let closed = everywhere(mailboxes, disconnect).await?;
-    if mailboxes.keep_revocation(what, at, until).await.unwrap_or(false) {
+    if mailboxes.keep_revocation(what, at, held).await.unwrap_or(false) {
         Ok(closed)
     } else {
         let message = "the tokens are refused from now on, and until the server stops: that could not be stored";

@@ -75,7 +75,12 @@ impl Disk {
             create(directory).map_err(fail)?;
         }
         let is_clean = clean::take_mark(&path).map_err(|error| fail(error.into()))?;
-        let database = builder(!is_clean).open(&path).map_err(fail)?;
+        // Where not all is looked at, what rotted is met by chance, and the database may panic at it.
+        let opened = catch_unwind(AssertUnwindSafe(|| builder(!is_clean).open(&path)));
+        let Ok(opened) = opened else {
+            return Err(StoreError::Damaged { path, what: "a page of it makes no sense".to_owned() });
+        };
+        let database = opened.map_err(fail)?;
         let again = path.clone();
         let database = Arc::new(RwLock::new(Some(database)));
         let disk = Self { database, reopen: Arc::new(move || builder(true).open(&again)), path };

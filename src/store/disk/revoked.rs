@@ -38,6 +38,9 @@ pub(super) fn write(database: &Database, revocation: &Revocation) -> Result<(), 
                 RevokedTokens::User(user) => (USER, user.as_str()),
                 RevokedTokens::Token(id) => (TOKEN, &**id),
             };
+            if let Some(before) = revocation.before {
+                table.remove((before, kind, name))?;
+            }
             table.insert((revocation.until, kind, name), revocation.at)?;
         }
         transaction.commit()?;
@@ -61,7 +64,7 @@ pub(super) fn read(database: &Database, now: Timestamp) -> Result<Vec<Revocation
                 USER => UserId::parse(name).ok().map(RevokedTokens::User),
                 _ => Some(RevokedTokens::Token(name.into())),
             };
-            revocations.extend(of.map(|of| Revocation { of, at: at.value(), until }));
+            revocations.extend(of.map(|of| Revocation { of, at: at.value(), until, before: None }));
         }
         Ok(revocations)
     };
