@@ -188,7 +188,7 @@ fn a_damaged_file_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_that_rotted_unseen_is_refused_too_or_costs_one_room() {
+fn a_file_that_rotted_unseen_is_refused_too_or_costs_what_is_rotten() {
     let directory = Directory::new("rotten");
     let server = directory.start();
     let mut ann = server.member("ann", "lobby");
@@ -215,8 +215,11 @@ fn a_file_that_rotted_unseen_is_refused_too_or_costs_one_room() {
             Err(StartError::Store(error)) => assert!(error.to_string().contains("damaged"), "{part}: {error}"),
             Err(error) => panic!("{part}: {error}"),
             Ok(server) => {
-                // Whatever was hit: others are served.
-                server.member("bob", "elsewhere").is_alive();
+                // Whatever was hit: others are answered, though what has to be written may be refused.
+                let mut bob = server.user("bob");
+                let joined = bob.call("join-room", json!("elsewhere"));
+                assert!(joined["event"] == "room-joined" || joined["data"]["reason"] == "unavailable", "{joined}");
+                bob.is_alive();
                 server.stop();
             }
         }
