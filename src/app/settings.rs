@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Config, KeyFault};
 use crate::hub;
-use crate::net::{ApiBounds, ApiKeys, ApiRules, Rules};
+use crate::net::{ApiBounds, ApiKeys, ApiRules, Rules, WrongKeys};
 use crate::policy::Auth;
 use crate::relay;
 use crate::session::{self, StateSettings};
@@ -56,6 +56,11 @@ pub(super) fn api_rules(config: &Config) -> Result<ApiRules, ApiKeyError> {
         body_bytes_max: api.body_bytes_max,
         requests_max: api.requests_max,
         request_max: Duration::from_millis(api.request_ms_max),
+        wrong_keys: WrongKeys {
+            per_address_max: api.wrong_keys_per_minute_max,
+            strangers_max: api.stranger_keys_per_minute_max,
+        },
+        trusted_proxies: config.proxy.trusted.clone(),
     })
 }
 

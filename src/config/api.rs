@@ -29,6 +29,12 @@ pub struct Api {
     /// Time of one request with its body, in milliseconds.
     #[schemars(range(min = 1, max = 50_000))]
     pub request_ms_max: u64,
+    /// Wrong keys a minute from one address (an IPv6 /64 counts as one); beyond it, no key from there is looked at. 0 = no bound.
+    #[schemars(range(max = 1_000_000))]
+    pub wrong_keys_per_minute_max: u32,
+    /// Wrong keys a minute from all addresses together from which no right one has come; beyond it, no key from such an address is looked at. 0 = no bound.
+    #[schemars(range(max = 1_000_000))]
+    pub stranger_keys_per_minute_max: u32,
 }
 
 impl Default for Api {
@@ -40,6 +46,8 @@ impl Default for Api {
             broadcast_rooms_max: 1000,
             requests_max: 64,
             request_ms_max: 10_000,
+            wrong_keys_per_minute_max: 30,
+            stranger_keys_per_minute_max: 600,
         }
     }
 }

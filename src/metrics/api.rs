@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Histogram, Label, Unit};
 
-use super::Register;
+use super::{ByName, Register};
 
 /// The API's verbs, and the name for whatever is none.
 pub const API_VERBS: [&str; 16] = [
@@ -49,11 +49,16 @@ impl ApiOutcome {
 /// All outcomes, by name.
 pub const API_OUTCOMES: [&str; 3] = ["ok", "refused", "failed"];
 
+/// What became of keys: let in, wrong, none was sent, too many wrong ones had been tried before, no key is configured.
+pub const API_KEY_RESULTS: [&str; 5] = ["right", "wrong", "missing", "not_looked_at", "closed"];
+
 /// Handles for the server API.
 pub struct ApiMetrics {
     requests: Vec<(&'static str, &'static str, Counter)>,
     /// From a request's head to its answer.
     pub duration: Histogram,
+    /// Keys, by what became of them.
+    pub keys: ByName,
 }
 
 impl ApiMetrics {
@@ -70,6 +75,11 @@ impl ApiMetrics {
                 "stentor_api_request_duration_seconds",
                 Unit::Seconds,
                 "Time from the head of a request of the server API to its answer.",
+            ),
+            keys: new.by_name(
+                ("stentor_api_keys_total", "result"),
+                "Requests of the server API, by what became of their key.",
+                API_KEY_RESULTS,
             ),
         }
     }

@@ -17,7 +17,7 @@ mod presence;
 mod process;
 mod store;
 
-pub use api::{API_OUTCOMES, API_VERBS, ApiMetrics, ApiOutcome};
+pub use api::{API_KEY_RESULTS, API_OUTCOMES, API_VERBS, ApiMetrics, ApiOutcome};
 pub use jwks::{JWKS_RESULTS, JwksMetrics};
 pub use plugin::{
     GuestHook, PluginMetrics, PluginOutcome, PolicyMetrics, RELOAD_RESULTS, RecycleReason, TrapKind, VERDICT_RESULTS,

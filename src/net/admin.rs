@@ -1,6 +1,7 @@
 //! The operator's listener: metrics, health, and the server API.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -85,10 +86,10 @@ impl Admin {
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
             match admin.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let admin = Arc::clone(&admin);
                     tasks.spawn(async move {
-                        admin.serve(stream).await;
+                        admin.serve(stream, peer.ip()).await;
                         drop(permit);
                     });
                 }
@@ -101,9 +102,11 @@ impl Admin {
         }
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr) {
         let service =
-            service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(request).await) });
+            service_fn(
+                |request: Request<Incoming>| async move { Ok::<_, Infallible>(self.answer(request, peer).await) },
+            );
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
@@ -113,9 +116,9 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
         if request.uri().path().starts_with("/api/") {
-            return self.api.answer(request).await;
+            return self.api.answer(request, peer).await;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");

@@ -18,7 +18,7 @@ mod shard;
 
 pub use accept::{Acceptor, Admissions, bind};
 pub use admin::{Admin, Readiness};
-pub use api::{Api, Bounds as ApiBounds, Keys as ApiKeys, Rules as ApiRules};
+pub use api::{Api, Bounds as ApiBounds, Keys as ApiKeys, Rules as ApiRules, WrongKeys};
 pub use demo::{Demo, DemoToken};
 pub use fetch::{Endpoint, EndpointError};
 pub use handshake::{Gate, Rules};

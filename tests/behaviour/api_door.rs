@@ -175,6 +175,62 @@ fn more_requests_at_once_than_allowed_are_refused() {
 }
 
 #[test]
+fn whoever_tries_keys_is_refused_and_nobody_else() {
+    let mut config = with_api();
+    config.api.wrong_keys_per_minute_max = 3;
+    config.api.stranger_keys_per_minute_max = 5;
+    config.proxy.trusted = vec!["127.0.0.1/32".parse().unwrap()];
+    let server = TestServer::start(config.clone());
+    let body = publish().to_string();
+    let come = |from: &str, key: &str| {
+        let request = format!(
+            "POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {from}\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Response::to(server.admin_address(), &request)
+    };
+    let let_in = |from: &str| assert_eq!(come(from, API_KEY).status, 200, "{from}");
+    let wrong = |from: &str| {
+        let response = come(from, OTHER_KEY);
+        assert_eq!(error(&response), (401, "AUTH_FAILED".to_owned()), "{from}");
+        assert_eq!(response.header("connection"), Some("close"), "a try costs a connection");
+    };
+    let not_looked_at = |from: &str, key: &str| {
+        let response = come(from, key);
+        assert_eq!(error(&response), (429, "RATE_LIMITED".to_owned()), "{from}");
+        let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
+        let body: Value = serde_json::from_str(&response.body).unwrap();
+        let milliseconds = body["error"]["retryAfterMs"].as_u64().unwrap();
+        assert!((1..=20).contains(&seconds) && milliseconds.div_ceil(1000) == seconds, "{response:?}");
+    };
+    let_in("203.0.113.1");
+    // An address has three tries in a minute, and others come in as before.
+    (0..3).for_each(|_| wrong("203.0.113.2"));
+    not_looked_at("203.0.113.2", OTHER_KEY);
+    not_looked_at("203.0.113.2", API_KEY);
+    let_in("203.0.113.1");
+    let_in("203.0.113.3");
+    // A network of one customer is one address.
+    wrong("2001:db8:1:2::1");
+    wrong("2001:db8:1:2:ffff::");
+    // That were five by strangers. Whoever had a right key is none.
+    not_looked_at("203.0.113.4", API_KEY);
+    let_in("203.0.113.1");
+    (0..3).for_each(|_| wrong("203.0.113.3"));
+    not_looked_at("203.0.113.3", API_KEY);
+    // New rules are no new chance, but may give more.
+    server.reload(config.clone());
+    not_looked_at("203.0.113.2", API_KEY);
+    config.api.wrong_keys_per_minute_max = 0;
+    config.api.stranger_keys_per_minute_max = 0;
+    server.reload(config);
+    wrong("203.0.113.2");
+    let_in("203.0.113.2");
+    let keys = |result: &str| server.metric(&format!("stentor_api_keys_total{{result=\"{result}\"}}"));
+    assert_eq!(["right", "wrong", "not_looked_at"].map(keys), [5.0, 9.0, 5.0]);
+}
+
+#[test]
 fn a_reload_changes_the_keys() {
     let server = TestServer::start(with_api());
     let by = |key: &str| Response::post(server.admin_address(), "/api/v1/publish", key, &publish().to_string()).status;

@@ -6,9 +6,9 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use stentor::config::OnFailure;
 use stentor::metrics::{
-    API_OUTCOMES, API_VERBS, AUTHENTICATION_RESULTS, CLOSED_BY_CLIENT, CLOSED_BY_NETWORK, COMMIT_RESULTS, EVENTS,
-    GuestHook, HANDSHAKE_REFUSALS, JWKS_RESULTS, PluginOutcome, READ_RESULTS, RELOAD_RESULTS, RecycleReason, TrapKind,
-    VERDICT_RESULTS,
+    API_KEY_RESULTS, API_OUTCOMES, API_VERBS, AUTHENTICATION_RESULTS, CLOSED_BY_CLIENT, CLOSED_BY_NETWORK,
+    COMMIT_RESULTS, EVENTS, GuestHook, HANDSHAKE_REFUSALS, JWKS_RESULTS, PluginOutcome, READ_RESULTS, RELOAD_RESULTS,
+    RecycleReason, TrapKind, VERDICT_RESULTS,
 };
 use stentor::wire::{CloseCode, ErrorCode};
 
@@ -21,12 +21,13 @@ const PLUGINS: [&str; 2] = ["our-policy", "our-panic"];
 const SERIES_MAX: usize = 3_000;
 
 /// Metrics that are a number of things, which the name tells, and not of seconds or bytes.
-const COUNTS: [&str; 53] = [
+const COUNTS: [&str; 54] = [
     "stentor_store_failing",
     "stentor_store_changes_total",
     "stentor_store_cold_rooms",
     "stentor_store_reads_total",
     "stentor_store_commits_total",
+    "stentor_api_keys_total",
     "stentor_api_requests_total",
     "stentor_plugin_generation",
     "stentor_authorize_cache_total",
@@ -90,6 +91,7 @@ enum Values {
 /// What a metric's label may say. A label that is not here must not be.
 fn values(metric: &str, label: &str) -> Option<Values> {
     let values = match (metric, label) {
+        ("stentor_api_keys_total", "result") => Values::Closed(API_KEY_RESULTS.to_vec()),
         ("stentor_api_requests_total", "verb") => Values::Closed(API_VERBS.to_vec()),
         ("stentor_api_requests_total", "outcome") => Values::Closed(API_OUTCOMES.to_vec()),
         ("stentor_build_info", "version" | "revision" | "rust_version") => Values::Build,

@@ -45,18 +45,25 @@ pub(super) fn response(result: CallReply) -> Response<Full<Bytes>> {
         Err(refusal) => {
             let mut response = json(status(refusal.code), encode::error_body(&refusal));
             let headers = response.headers_mut();
+            let seconds = refusal.retry_after_ms.map_or(1, |milliseconds| milliseconds.div_ceil(1000));
             match status(refusal.code) {
                 StatusCode::UNAUTHORIZED => {
                     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
                 }
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                    headers.insert(header::RETRY_AFTER, seconds.into());
                 }
                 _ => {}
             }
             response
         }
     }
+}
+
+/// A response behind which the connection ends.
+pub(super) fn last(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// JSON, not to be kept by anybody on its way.

@@ -4,10 +4,12 @@
 //! verbs that clients' requests are carried out by. What a verb means is not known here.
 
 mod answer;
+mod attempts;
 mod command;
 mod keys;
 mod run;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,14 +18,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
+use ipnet::IpNet;
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use self::attempts::Attempts;
+pub use self::attempts::WrongKeys;
 pub use self::command::Bounds;
 use self::command::known_verb;
 pub use self::keys::Keys;
+use super::address;
 use crate::metrics::{ApiOutcome, Metrics};
 use crate::policy::Revocations;
 use crate::relay::{CallReply, Mailboxes};
@@ -46,6 +52,10 @@ pub struct Rules {
     pub requests_max: usize,
     /// Time of one request.
     pub request_max: Duration,
+    /// Wrong keys that may be tried.
+    pub wrong_keys: WrongKeys,
+    /// Proxies whose word is taken for where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The server API.
@@ -55,6 +65,8 @@ pub struct Api {
     revocations: Arc<Revocations>,
     metrics: Arc<Metrics>,
     under_way: AtomicUsize,
+    /// Outlives a reload: new rules are no new chance.
+    attempts: Attempts,
 }
 
 /// Counts one request under way.
@@ -69,7 +81,14 @@ impl Drop for UnderWay<'_> {
 impl Api {
     /// An API in front of some shards.
     pub fn new(rules: Rules, mailboxes: Mailboxes, revocations: Arc<Revocations>, metrics: Arc<Metrics>) -> Self {
-        Self { rules: RwLock::new(Arc::new(rules)), mailboxes, revocations, metrics, under_way: AtomicUsize::new(0) }
+        Self {
+            rules: RwLock::new(Arc::new(rules)),
+            mailboxes,
+            revocations,
+            metrics,
+            under_way: AtomicUsize::new(0),
+            attempts: Attempts::default(),
+        }
     }
 
     /// From here on these hold, for requests that are still to come.
@@ -77,7 +96,7 @@ impl Api {
         *self.rules.write() = Arc::new(rules);
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
         if request.uri().path() == "/api/openapi.json" {
             return self.document(request.method());
         }
@@ -86,10 +105,13 @@ impl Api {
         let path = request.uri().path().to_owned();
         let verb = path.strip_prefix("/api/v1/").unwrap_or_default();
         let name = known_verb(verb);
-        let key = match rules.keys.judge(request.headers()) {
+        let from = address::client(peer, request.headers(), &rules.trusted_proxies);
+        let look = || rules.keys.judge(request.headers());
+        let key = match self.attempts.judge(rules.wrong_keys, (address::counted(from), began), look) {
             Ok(key) => key,
-            Err(refusal) => return self.finish(began, "", name, Err(refusal)),
+            Err(refusal) => return self.turn_away(began, name, from, refusal),
         };
+        self.metrics.api.keys.count("right");
         if name == "unknown" {
             return self.finish(began, key, name, Err(Refusal::new(ErrorCode::UnknownEvent, "no such verb")));
         }
@@ -158,6 +180,24 @@ impl Api {
             results.extend(answer::result(&outcome, None));
         }
         Ok(json(&Results { results }))
+    }
+
+    /// Answers whoever has no right key, and ends the connection: each further try costs another.
+    fn turn_away(&self, began: Instant, verb: &'static str, from: IpAddr, refusal: Refusal) -> Response<Full<Bytes>> {
+        let result = match refusal.code {
+            ErrorCode::AuthFailed => "wrong",
+            ErrorCode::NotAuthenticated => "missing",
+            ErrorCode::RateLimited => "not_looked_at",
+            _ => "closed",
+        };
+        self.metrics.api.keys.count(result);
+        self.metrics.api.duration.record(began.elapsed());
+        if let Some(suppressed) = self.attempts.line(began) {
+            tracing::info!(address = %from, result, suppressed, "api key refused");
+        }
+        let result = Err(refusal);
+        self.metrics.api.count(verb, answer::outcome(&result));
+        answer::last(answer::response(result))
     }
 
     fn finish(&self, began: Instant, key: &str, verb: &'static str, result: CallReply) -> Response<Full<Bytes>> {
