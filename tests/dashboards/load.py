@@ -14,7 +14,7 @@ import socket
 import struct
 import threading
 
-from processes import token
+from processes import API_KEY, token
 
 ROOMS = 6
 MEMBERS = 8
@@ -157,6 +157,8 @@ class Load:
             group.create_task(self.reload())
             group.create_task(self.come_and_go())
             group.create_task(self.be_refused())
+            group.create_task(self.ask_api())
+            group.create_task(self.try_keys())
             group.create_task(self.not_read("logged"))
             group.create_task(self.not_read("ephemeral"))
 
@@ -243,6 +245,42 @@ class Load:
             await Connection.open(self.address, headers=[f"Authorization: Bearer {token('forged')[:-8]}AAAAAAAA"])
             await Connection.open(self.address, "visitor", headers=["Origin: https://elsewhere.example"])
             await asyncio.sleep(1)
+
+    async def api(self, verb, body, key=API_KEY, address="203.0.113.1"):
+        """Asks the server API, as if from some address. Returns the status."""
+        host, port = self.server.admin.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        body = json.dumps(body)
+        lines = [
+            f"POST /api/v1/{verb} HTTP/1.1", f"Host: {host}", "Connection: close", f"X-Forwarded-For: {address}",
+            f"Authorization: Bearer {key}", f"Content-Length: {len(body)}", "", body,
+        ]
+        writer.write("\r\n".join(lines).encode())
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+        writer.close()
+        return int(answer.split(b" ", 2)[1])
+
+    async def ask_api(self):
+        """What a server of the application does, and what it does wrong. It goes on whoever tries keys elsewhere."""
+        asked = [
+            ("publish", {"userId": "robot", "conversationId": "room-0", "content": "beep"}, 200),
+            ("history", {"conversationId": "room-0", "limit": 5}, 200),
+            ("connections", {"userId": "onlooker"}, 200),
+            ("publish", {"userId": "robot"}, 400),
+        ]
+        while True:
+            for verb, body, expected in asked:
+                status = await self.api(verb, body)
+                if status != expected:
+                    raise AssertionError(f"{verb} {body}: {status}")
+            await asyncio.sleep(0.5)
+
+    async def try_keys(self):
+        """A stranger tries one key after the other, and is soon not listened to."""
+        for count in itertools.count():
+            await self.api("publish", {}, key=f"key-{count}", address="198.51.100.1")
+            await asyncio.sleep(0.2)
 
     async def is_member(self, connection, user, room):
         answer = await connection.ask("get-online-users", {"conversationId": room})

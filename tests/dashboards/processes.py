@@ -28,6 +28,7 @@ BINARY = os.environ.get("STENTOR_BINARY", str(TARGET / "release" / "stentor"))
 PLUGINS = ROOT / "plugins" / "built"
 # For a server that lives for a minute, on the loopback interface.
 SECRET = "a secret for a server that lives only as long as one test"
+API_KEY = "a key for the application of a server that lives as long"
 PATIENCE = 20  # seconds, for what normally takes milliseconds
 
 # A development server, whose clients may ask as fast as they can and have to read what they get. Each plugin that
@@ -45,6 +46,13 @@ jwks_url = "KEYS"
 [[auth.keys]]
 algorithm = "HS256"
 secret = "{SECRET}"
+
+[[api.keys]]
+name = "application"
+secret = "{API_KEY}"
+
+[proxy]
+trusted = ["127.0.0.1/32"]
 
 [limits]
 requests_per_second_max = 0
