@@ -1,5 +1,6 @@
 //! A server that is killed at any instant, fifty times: what it acknowledged is in the log once, in order and without a
-//! gap, every device gets it once, and no cursor goes back. And a disk that fills up while it runs.
+//! gap, every device gets it once, and no cursor goes back. And a disk that fills up while it runs, also under whoever is
+//! being told what they missed.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ mod common;
 
 mod line;
 mod person;
+mod queue;
 mod server;
 
 use std::collections::{BTreeMap, HashMap};

@@ -26,13 +26,17 @@ impl Drop for Process {
 
 impl Process {
     pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, "recover_events_max = 0\nrecover_bytes_max = 0\n")
+    }
+
+    /// With further limits.
+    pub(crate) fn with(name: &str, limits: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("stentor-crash-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let text = format!(
             "listen = \"127.0.0.1:0\"\nshards = 2\ndata_directory = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nformat = \"json\"\n[limits]\nrequests_per_second_max = 0\nmember_events_max = 0\n\
-             recover_events_max = 0\nrecover_bytes_max = 0\n\
-             [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {SECRET:?}\n",
+             {limits}[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {SECRET:?}\n",
             directory.join("data")
         );
         std::fs::write(directory.join("stentor.toml"), text).unwrap();
