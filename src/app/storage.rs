@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::StartError;
 use crate::config::{Config, Durability};
@@ -46,8 +47,9 @@ impl Storage {
         let images = disk.images(shards)?.into_iter().map(Some).collect();
         metrics.store.file_bytes.set(disk.file_bytes() as f64);
         let (told, counted) = (mailboxes.clone(), Arc::clone(&metrics));
+        let gather = Duration::from_micros(config.store.commit_gather_us);
         let (reader, reads) = Reader::start(&disk, move |reading| read(reading, &told, &counted))?;
-        let (journal, writes) = Journal::start(disk, move |news| tell(news, &mailboxes, &metrics, &readiness))?;
+        let (journal, writes) = Journal::start(disk, gather, move |news| tell(news, &mailboxes, &metrics, &readiness))?;
         Ok(Self { images, ways: (Some(journal), Some(reader)), threads: vec![reads, writes] })
     }
 }

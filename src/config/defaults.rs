@@ -124,6 +124,7 @@ impl Default for Store {
             dedup_seconds: 24 * 3600,
             dedup_entries_max: 1_000_000,
             last_seen_users_max: 1_000_000,
+            commit_gather_us: 2_000,
             cold_after_ms: 600_000,
         }
     }

@@ -52,7 +52,7 @@ pub struct Config {
     /// Worker shards, each one thread with its own connections. 0 = one per core.
     #[schemars(range(max = 64))]
     pub shards: usize,
-    /// Directory for what the server keeps on disk (the development key, compiled plugins).
+    /// Directory for what the server keeps on disk (the store, the development key, compiled plugins).
     #[schemars(with = "String")]
     pub data_directory: PathBuf,
     /// Origins a browser may connect from, each `scheme://host[:port]`. A request without an Origin header is not a browser's and passes.
@@ -362,9 +362,9 @@ pub struct Limits {
     pub devices_per_user_max: usize,
     /// Members of a room above which receipts are not pushed.
     pub receipt_members_max: usize,
-    /// Events recovered by one `since`.
+    /// Events recovered by one `since`, and in one page of an offline queue.
     pub recover_events_max: usize,
-    /// Bytes recovered by one `since`.
+    /// Bytes recovered by one `since`, and in one page of an offline queue.
     pub recover_bytes_max: usize,
     /// Bytes that wait for a slow connection before it is closed (4103).
     #[schemars(range(min = 1024))]

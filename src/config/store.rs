@@ -25,6 +25,9 @@ pub struct Store {
     pub dedup_entries_max: usize,
     /// Users of whom it is remembered when they were last there; those not seen for longest give way first.
     pub last_seen_users_max: usize,
+    /// Commits to the disk that follow each other closely begin no sooner than this after one another, in microseconds, so that they gather company. The first after a quiet spell begins at once. 0 = never wait.
+    #[schemars(range(max = 100_000))]
+    pub commit_gather_us: u64,
     /// After so long without use, with nobody live in it, a room's events are left to the disk, in milliseconds. They
     /// are read again when somebody needs them.
     pub cold_after_ms: u64,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::load::assemble;
+use super::schema::{Kind, Shape};
 use super::{Algorithm, Config, JoinPolicy, Loaded, LogLevel, Problem, Source, load};
 
 const SECRET: &str = "Zk3hQ9x2Lr7vB1mT8yWc5NfJ0pXs4GdA";
@@ -333,4 +334,26 @@ fn a_file_that_is_named_must_exist() {
     let problems = load(&Source { path: Some("no-such.toml".into()), environment: Vec::new() }).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert!(problems[0].to_string().starts_with("no-such.toml: cannot be read: "), "{}", problems[0]);
+}
+
+/// All keys below a shape, also those of the tables of a list.
+fn keys_of(shape: Shape<'_>, above: &str) -> Vec<String> {
+    let below = |key: &str| {
+        let (path, inner) = (format!("{above}{key}"), shape.property(key).unwrap());
+        match (inner.kind(), inner.items().filter(|items| items.kind() == Kind::Table)) {
+            (Kind::Table, _) => keys_of(inner, &format!("{path}.")),
+            (_, Some(items)) => keys_of(items, &format!("{path}[].")),
+            _ => vec![path],
+        }
+    };
+    shape.keys().flat_map(below).collect()
+}
+
+#[test]
+fn every_key_is_in_the_operators_guide() {
+    let (guide, schema) = (include_str!("../operations.md"), super::schema());
+    let keys = keys_of(Shape::of(&schema), "");
+    assert!(keys.len() > 80, "{keys:?}");
+    let missing: Vec<_> = keys.iter().filter(|key| !guide.contains(&format!("\n| `{key}` | "))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

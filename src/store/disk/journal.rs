@@ -1,4 +1,5 @@
 //! The thread that writes: whatever waits goes into one commit, and those who wait are told when it is on the disk.
+//! Under a steady stream a commit waits for company, within a bound ([`Gather`]).
 //!
 //! A commit that fails takes everything with it that was built on it. So a failed shard's batches are refused until the
 //! shard has taken back what they say, and says so by beginning a new era.
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::gather::Gather;
 use super::{Disk, StoreError};
 use crate::ids::ShardId;
 use crate::store::{Change, Revocation};
@@ -85,16 +87,51 @@ enum Entry {
     Revocation(Revocation, oneshot::Sender<bool>),
 }
 
+/// What goes into one commit.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Batch>,
+    changes: usize,
+}
+
+impl Group {
+    /// Takes an entry and whatever waits behind it, as far as it belongs into one commit. Returns what ends the group: a
+    /// revocation, which has a commit of its own.
+    fn take(&mut self, first: Entry, entries: &Receiver<Entry>) -> Option<(Revocation, oneshot::Sender<bool>)> {
+        let mut next = Some(first);
+        while let Some(entry) = next {
+            match entry {
+                Entry::Batch(batch) => {
+                    self.changes += batch.changes.len();
+                    self.batches.push(batch);
+                }
+                Entry::Revocation(revocation, stored) => return Some((revocation, stored)),
+            }
+            next = if self.is_full() { None } else { entries.try_recv().ok() };
+        }
+        None
+    }
+
+    fn is_full(&self) -> bool {
+        self.changes >= COMMIT_CHANGES_MAX
+    }
+}
+
 impl Journal {
-    /// Starts the thread.
+    /// Starts the thread. Commits that follow each other closely begin no sooner than `gather` after one another.
     ///
     /// # Errors
     ///
     /// When there can be no thread.
-    pub fn start(disk: Disk, tell: impl Fn(News) + Send + 'static) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(
+        disk: Disk,
+        gather: Duration,
+        tell: impl Fn(News) + Send + 'static,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         // What waits here is bounded by those who wait for it: a connection has one request under way.
         let (sender, batches) = channel();
-        let writer = Writer { disk, tell, refused: HashMap::new(), retry_at: None, dirty: false };
+        let gather = Gather::new(gather);
+        let writer = Writer { disk, tell, gather, refused: HashMap::new(), retry_at: None, dirty: false };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run(&batches))?;
         Ok((Self(sender), thread))
     }
@@ -110,9 +147,23 @@ impl Journal {
     }
 }
 
+#[cfg(test)]
+impl Journal {
+    /// A way to a test, which takes the batches one by one and says itself what became of them.
+    pub(crate) fn by_hand() -> (Self, impl FnMut() -> Option<Batch> + 'static) {
+        let (sender, entries) = channel();
+        let next = move || match entries.try_recv() {
+            Ok(Entry::Batch(batch)) => Some(batch),
+            _ => None,
+        };
+        (Self(sender), next)
+    }
+}
+
 struct Writer<F> {
     disk: Disk,
     tell: F,
+    gather: Gather,
     /// The eras of which nothing more is written.
     refused: HashMap<ShardId, u64>,
     retry_at: Option<Instant>,
@@ -141,16 +192,20 @@ impl<F: Fn(News)> Writer<F> {
                 let Ok(entry) = entries.recv() else { return };
                 entry
             };
-            let (mut changes, mut group, mut next) = (0, Vec::new(), Some(first));
-            while let Some(Entry::Batch(batch)) = next {
-                changes += batch.changes.len();
-                group.push(batch);
-                next = if changes < COMMIT_CHANGES_MAX { entries.try_recv().ok() } else { None };
+            let mut group = Group::default();
+            let mut next = group.take(first, entries);
+            let may_grow = next.is_none() && !group.is_full();
+            if let Some(wait) = may_grow.then(|| self.gather.wait(Instant::now())).flatten() {
+                // Asleep, so that none of those who come has to wake this thread.
+                std::thread::sleep(wait);
+                let alone = group.batches.len();
+                next = entries.try_recv().ok().and_then(|entry| group.take(entry, entries));
+                self.gather.waited(group.batches.len() == alone);
             }
-            if !group.is_empty() {
-                self.commit(group);
+            if !group.batches.is_empty() {
+                self.commit(group.batches);
             }
-            if let Some(Entry::Revocation(revocation, stored)) = next {
+            if let Some((revocation, stored)) = next {
                 self.revoke(&revocation, stored);
             }
         }
@@ -175,6 +230,7 @@ impl<F: Fn(News)> Writer<F> {
             return self.refuse(&group);
         }
         let began = Instant::now();
+        self.gather.begin(began);
         let changes = group.iter().map(|batch| batch.changes.len()).sum();
         let result = self.disk.store(group.iter().flat_map(|batch| batch.changes.iter()));
         let stored = result.is_ok();

@@ -7,6 +7,7 @@
 mod clean;
 mod error;
 mod floor;
+mod gather;
 mod journal;
 mod reader;
 mod revoked;

@@ -379,3 +379,38 @@ fn after_a_failure_it_is_read_again_though_nobody_writes() {
     let hole = ColdLog { head: 2, ..log };
     assert!(matches!(disk.events(&hole), Err(StoreError::Damaged { .. })));
 }
+
+#[test]
+fn what_retention_freed_is_given_back() {
+    const COMMITS: u64 = 40;
+    const EVENTS: u64 = 20;
+    let directory = std::env::temp_dir().join(format!("stentor-compact-{}", std::process::id()));
+    fs::remove_dir_all(&directory).ok();
+    let mut disk = Disk::open(&directory).unwrap();
+    let (mut ids, log, other) = (IdSource::default(), room("room-0"), room("room-1"));
+    disk.store(message(&mut ids, &other, 1, 100).iter()).unwrap();
+    for commit in 0..COMMITS {
+        let seqs = commit * EVENTS + 1..=(commit + 1) * EVENTS;
+        let changes: Vec<Change> = seqs.flat_map(|seq| message(&mut ids, &log, seq, 50_000)).collect();
+        disk.store(changes.iter()).unwrap();
+    }
+    let full = disk.file_bytes();
+    assert!(full > COMMITS * EVENTS * 50_000 && !disk.compact().unwrap(), "it needs all of it");
+    let head = COMMITS * EVENTS;
+    let [_, Change::Room(state)] = &message(&mut ids, &log, head, 0)[..] else { panic!("a message is two changes") };
+    disk.store([Change::Room(RoomState { first: head - 1, ..state.clone() })].iter()).unwrap();
+    assert_eq!(disk.file_bytes(), full, "what is free is kept, to be used again");
+    assert!(disk.compact().unwrap());
+    let small = disk.file_bytes();
+    assert!(small < full / 10, "{small} of {full} bytes");
+    // What was kept is there, and it is written on.
+    let events = |disk: &Disk, room: &RoomId, first, head| {
+        disk.events(&ColdLog { room: room.clone(), first, head }).unwrap().len()
+    };
+    assert_eq!((events(&disk, &log, head - 1, head), events(&disk, &other, 1, 1)), (2, 1));
+    disk.store(message(&mut ids, &other, 2, 100).iter()).unwrap();
+    disk.seal();
+    let disk = Disk::open(&directory).unwrap();
+    assert_eq!((events(&disk, &log, head - 1, head), events(&disk, &other, 1, 2)), (2, 2));
+    fs::remove_dir_all(&directory).unwrap();
+}
