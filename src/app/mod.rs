@@ -3,6 +3,8 @@
 mod keys;
 mod reload;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod storage;
 
 use std::io;
