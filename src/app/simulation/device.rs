@@ -53,10 +53,11 @@ impl std::ops::AddAssign for Tally {
 
 impl Tally {
     pub(super) fn is_rich(&self, histories: u64) -> bool {
-        let Self { messages, queued, paged, refused, cut, resyncs, receipts } = *self;
-        messages > histories
-            && [queued, paged, refused, receipts].into_iter().all(|count| count > histories / 4)
-            && [cut, resyncs].into_iter().all(|count| count > histories / 100)
+        // A queue that the disk cuts off is too rare to be counted on here; `tests/crash` sees to it.
+        let Self { messages, queued, paged, refused, cut: _, resyncs, receipts } = *self;
+        [messages, queued, paged, refused].into_iter().all(|count| count > histories / 4)
+            && receipts > histories / 20
+            && resyncs > 0
     }
 }
 
