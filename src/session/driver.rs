@@ -146,9 +146,8 @@ impl Shard {
 
     /// Something arrived, whatever it is.
     pub fn heard(&mut self, key: ConnectionKey) {
-        self.gather.heard(key.slot);
-        if let Some(session) = self.session(key) {
-            session.state.heard(Instant::now());
+        if let Some(quiet) = self.session(key).map(|session| session.state.heard(Instant::now())) {
+            self.gather.heard(quiet);
         }
     }
 

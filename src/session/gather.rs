@@ -1,11 +1,11 @@
 //! Lets input gather while there is much of it, so that a shard wakes once for several messages.
 //!
 //! A wake costs more than most messages: the scheduler, the way into the kernel and back, and cold caches for all that
-//! follows. So while different connections speak so often that a short wait brings company, a shard that has dealt with
-//! everything begins its next turn no earlier than one interval after its last. The first message after a quiet spell
-//! is dealt with at once; so is a connection that waits for each answer before it goes on, because waiting would bring
-//! it no company; mail of other shards ends the wait; and a shard that is busy for a whole interval never waits. It
-//! knows only who spoke and when.
+//! follows. So while so many connections speak that a short wait brings company, a shard that has dealt with everything
+//! begins its next turn no earlier than one interval after its last. The first message after a quiet spell is dealt with
+//! at once. So are connections that wait for each answer before they go on, however many: they speak again so soon that
+//! they are not counted, because for them each wait would only be a wait. Mail of other shards ends the wait, and a shard
+//! that is busy for a whole interval never waits. It knows only when something was heard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 
 use crate::relay::Nap;
 
-/// Company at which waiting begins: changes of speaker, beyond one each interval.
+/// Company at which waiting begins: connections heard, beyond one each interval.
 const COMPANY_MIN: u32 = 8;
+
+/// Whoever spoke within so many intervals is no company.
+const QUIET_INTERVALS_MIN: u64 = 8;
 
 /// Company that is remembered: after so many quiet intervals nothing of it is left.
 const COMPANY_MAX: u32 = 16;
@@ -27,9 +30,7 @@ pub struct Gather {
     interval_us: AtomicU64,
     /// When the last turn began, in microseconds.
     turn_us: AtomicU64,
-    /// The slot of the connection that spoke last.
-    speaker: AtomicU32,
-    /// Grows with each change of speaker and shrinks with each interval.
+    /// Grows with each connection that is heard and shrinks with each interval.
     company: AtomicU32,
 }
 
@@ -40,7 +41,6 @@ impl Gather {
             nap,
             interval_us: AtomicU64::new(0),
             turn_us: AtomicU64::new(0),
-            speaker: AtomicU32::new(u32::MAX),
             company: AtomicU32::new(0),
         };
         gather.set(interval);
@@ -52,9 +52,10 @@ impl Gather {
         self.interval_us.store(u64::try_from(interval.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A connection was heard.
-    pub(super) fn heard(&self, slot: u32) {
-        if self.speaker.swap(slot, Ordering::Relaxed) != slot {
+    /// A connection was heard that had been quiet so long.
+    pub(super) fn heard(&self, quiet: Duration) {
+        let quiet_us_min = self.interval_us.load(Ordering::Relaxed).saturating_mul(QUIET_INTERVALS_MIN);
+        if quiet >= Duration::from_micros(quiet_us_min) {
             let company = self.company.load(Ordering::Relaxed);
             self.company.store((company + 1).min(COMPANY_MAX), Ordering::Relaxed);
         }
@@ -102,14 +103,16 @@ mod tests {
         Gather::new(Duration::from_millis(2), Arc::default())
     }
 
-    /// Turns at a distance, in each of which some connections speak. Returns what would be waited after the last one,
-    /// half a millisecond after its beginning.
-    fn turns(gather: &Gather, from_us: u64, count: u64, distance_us: u64, speakers: &[u32]) -> Option<u64> {
+    const LONG: Duration = Duration::from_millis(16);
+
+    /// Turns at a distance, in each of which connections speak that were quiet so long. Returns what would be waited
+    /// after the last one, half a millisecond after its beginning.
+    fn turns(gather: &Gather, from_us: u64, count: u64, distance_us: u64, speakers: &[Duration]) -> Option<u64> {
         let mut last_us = from_us;
         for number in 1..=count {
             last_us = from_us + number * distance_us;
             gather.begin_turn_at(last_us);
-            speakers.iter().for_each(|slot| gather.heard(*slot));
+            speakers.iter().for_each(|quiet| gather.heard(*quiet));
         }
         gather.left_at(last_us + 500).map(|left| u64::try_from(left.as_micros()).unwrap())
     }
@@ -117,35 +120,35 @@ mod tests {
     #[test]
     fn many_speakers_are_waited_for_and_what_is_left_of_the_interval_is_the_wait() {
         let gather = gather();
-        assert_eq!(turns(&gather, 0, 3, 500, &[1, 2]), None, "not yet");
-        assert_eq!(turns(&gather, 1500, 10, 500, &[1, 2]), Some(1500));
-        assert_eq!(turns(&gather, 6500, 50, 2000, &[1, 2, 3]), Some(1500), "nor does waiting end it");
+        assert_eq!(turns(&gather, 0, 3, 500, &[LONG; 2]), None, "not yet");
+        assert_eq!(turns(&gather, 1500, 10, 500, &[LONG; 2]), Some(1500));
+        assert_eq!(turns(&gather, 6500, 50, 2000, &[LONG; 3]), Some(1500), "nor does waiting end it");
         assert_eq!(gather.left_at(106_500 + 2000), None, "the interval is over");
     }
 
     #[test]
-    fn one_speaker_is_never_waited_for_however_fast() {
-        assert_eq!(turns(&gather(), 0, 1000, 50, &[7]), None);
+    fn whoever_goes_on_at_once_is_not_made_to_wait() {
+        assert_eq!(turns(&gather(), 0, 1000, 50, &[LONG - Duration::from_millis(1); 64]), None);
     }
 
     #[test]
     fn seldom_speakers_are_not_waited_for() {
-        assert_eq!(turns(&gather(), 0, 1000, 4100, &[1, 2]), None);
+        assert_eq!(turns(&gather(), 0, 1000, 4100, &[LONG; 2]), None);
     }
 
     #[test]
     fn a_quiet_spell_ends_the_waiting() {
         let gather = gather();
-        assert!(turns(&gather, 0, 20, 500, &[1, 2]).is_some());
-        assert_eq!(turns(&gather, 10_000, 1, 60_000, &[1, 2]), None);
-        assert!(turns(&gather, 70_000, 20, 500, &[1, 2]).is_some());
-        assert_eq!(turns(&gather, 80_000, 20, 2000, &[1]), None, "only one speaks on");
+        assert!(turns(&gather, 0, 20, 500, &[LONG; 2]).is_some());
+        assert_eq!(turns(&gather, 10_000, 1, 60_000, &[LONG; 2]), None);
+        assert!(turns(&gather, 70_000, 20, 500, &[LONG; 2]).is_some());
+        assert_eq!(turns(&gather, 80_000, 20, 2000, &[]), None, "nobody speaks on");
     }
 
     #[test]
     fn without_an_interval_nobody_waits() {
         let gather = gather();
         gather.set(Duration::ZERO);
-        assert_eq!(turns(&gather, 0, 100, 100, &[1, 2, 3]), None);
+        assert_eq!(turns(&gather, 0, 100, 100, &[LONG; 3]), None);
     }
 }

@@ -96,10 +96,12 @@ impl State {
         self.expiry_told = false;
     }
 
-    /// Something arrived.
-    pub(super) fn heard(&mut self, now: Instant) {
+    /// Something arrived. Returns how long nothing had.
+    pub(super) fn heard(&mut self, now: Instant) -> Duration {
+        let quiet = now.saturating_duration_since(self.heard);
         self.heard = now;
         self.pinged = false;
+        quiet
     }
 
     /// Whether one more request, or control frame, is within the rate.
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(state.due(&settings, seconds(start, 24.0), 0), None);
         assert_eq!(state.due(&settings, seconds(start, 25.0), 0), Some(Due::Ping));
         assert_eq!(state.due(&settings, seconds(start, 26.0), 0), None);
-        state.heard(seconds(start, 27.0));
+        assert_eq!(state.heard(seconds(start, 27.0)), Duration::from_secs(27));
         assert_eq!(state.due(&settings, seconds(start, 52.0), 0), Some(Due::Ping));
         assert_eq!(state.due(&settings, seconds(start, 72.0), 0), Some(Due::Close(CloseCode::NoPong)));
     }
