@@ -108,7 +108,7 @@ impl Default for Auth {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { input_gather_us: 1500, room_flush_ms: 2, deflate_bytes_min: 0 }
+        Self { input_gather_us: 2000, room_flush_ms: 2, deflate_bytes_min: 0 }
     }
 }
 
@@ -124,7 +124,7 @@ impl Default for Store {
             dedup_seconds: 24 * 3600,
             dedup_entries_max: 1_000_000,
             last_seen_users_max: 1_000_000,
-            commit_gather_us: 2_000,
+            commit_gather_us: 1_000,
             cold_after_ms: 600_000,
         }
     }

@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use super::attach::{Attachment, standing_at};
 use super::{Asked, Errand, Relay, Ticket};
-use crate::hub;
 use crate::ids::{ConnectionKey, RoomId};
 use crate::message::{Event, Seq};
 use crate::store::{Answer, Entry, Op, QueuePage};
@@ -30,10 +29,14 @@ const NOT_ECHOED_MAX: usize = 256;
 pub(super) struct Queue {
     /// Rooms in which it is behind, in the order in which they are read; bounded by the rooms of a connection.
     rooms: VecDeque<Behind>,
+    /// Rooms that its user has left meanwhile, until it is told.
+    left: Vec<Behind>,
     /// Events it was told so far.
     count: usize,
     /// Whether a page is on its way.
     reading: bool,
+    /// Whether it was told that there is no more.
+    flushed: bool,
 }
 
 /// A room in which a connection is not yet where the others are.
@@ -57,7 +60,7 @@ impl Queue {
 
     /// So many events were told with `auth-success`. Returns how many wait.
     pub(super) fn begin(&mut self, count: usize) -> usize {
-        self.count = count;
+        (self.count, self.flushed) = (count, false);
         let waiting =
             |behind: &Behind| usize::try_from(behind.until.saturating_sub(behind.after)).unwrap_or(usize::MAX);
         self.rooms.iter().map(waiting).fold(0, usize::saturating_add)
@@ -65,6 +68,17 @@ impl Queue {
 
     fn of(&mut self, room: &RoomId) -> Option<&mut Behind> {
         self.rooms.iter_mut().find(|behind| behind.room == *room)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Behind> {
+        self.rooms.iter().chain(&self.left)
+    }
+
+    fn take(&mut self, room: &RoomId) -> Option<Behind> {
+        if let Some(place) = self.rooms.iter().position(|behind| behind.room == *room) {
+            return self.rooms.remove(place);
+        }
+        self.left.iter().position(|behind| behind.room == *room).map(|place| self.left.swap_remove(place))
     }
 }
 
@@ -108,13 +122,13 @@ impl Relay {
     /// In how many rooms it does.
     pub(super) fn room_count(&self, key: ConnectionKey) -> usize {
         let queue = self.peers.get(key).and_then(|peer| peer.queue.as_deref());
-        self.hub.room_count(key) + queue.map_or(0, |queue| queue.rooms.len())
+        self.hub.room_count(key) + queue.map_or(0, |queue| queue.all().count())
     }
 
     /// By which membership a connection is in a room in which it is behind.
     pub(super) fn membership_behind(&self, key: ConnectionKey, room: &RoomId) -> Option<u64> {
         let queue = self.peers.get(key)?.queue.as_deref()?;
-        queue.rooms.iter().find(|behind| behind.room == *room).map(|behind| behind.membership)
+        queue.all().find(|behind| behind.room == *room).map(|behind| behind.membership)
     }
 
     /// A connection that comes has more to be told of a room than is told at once.
@@ -127,10 +141,11 @@ impl Relay {
     /// A connection's socket has taken all that waited: the next page is read, or it is told that there is none.
     pub fn read_on(&mut self, key: ConnectionKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let Some(queue) = peer.queue.as_deref_mut().filter(|queue| !queue.reading) else { return };
+        let Some(queue) = peer.queue.as_deref_mut().filter(|queue| !(queue.reading || queue.flushed)) else { return };
         let Some(behind) = queue.rooms.front() else {
             let (count, dialect) = (queue.count, peer.dialect);
-            peer.queue = None;
+            queue.flushed = true;
+            peer.queue.take_if(|queue| queue.left.is_empty());
             self.hub.end_pages(key);
             self.metrics.delivery.queue_flushes.increment(1);
             self.hub.reply(key, flushed(count, dialect));
@@ -154,10 +169,9 @@ impl Relay {
             // It left meanwhile, or said itself how far it is.
             _ if !queue.rooms.front_mut().is_some_and(is_its) => self.hub.page(key, Vec::new(), None),
             Answer::QueuePage(page) => self.tell_page(key, *page),
-            // Its user has left. The news of it is on its way, and finds it as it would find any that is live.
+            // Its user has left, so nothing that happens there is for it any more. The news of it is on its way.
             Answer::NotAMember => {
-                queue.rooms.pop_front();
-                self.hub.enter(key, room, membership, hub::Standing::UNPROVABLE);
+                queue.left.extend(queue.rooms.pop_front());
                 self.hub.page(key, Vec::new(), None);
             }
             _ => self.nothing_to_attach_to(&Asked::of_server(key, "auth")),
@@ -204,9 +218,8 @@ impl Relay {
     /// A connection is to be told nothing more of what it missed in a room: it is not in it any more.
     pub(super) fn leave_queue(&mut self, key: ConnectionKey, room: &RoomId) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let Some(queue) = &mut peer.queue else { return };
-        let Some(place) = queue.rooms.iter().position(|behind| behind.room == *room) else { return };
-        let Some(behind) = queue.rooms.remove(place) else { return };
+        let Some(behind) = peer.queue.as_deref_mut().and_then(|queue| queue.take(room)) else { return };
+        peer.queue.take_if(|queue| queue.flushed && queue.left.is_empty());
         let op = Op::Detach { room: behind.room, user: peer.user.clone(), membership: behind.membership };
         // There may be nothing left to be told at all.
         if let Some(connection) = self.hub.connection(key) {
@@ -219,7 +232,8 @@ impl Relay {
     pub(super) fn end_queue(&mut self, key: ConnectionKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let (queue, user) = (peer.queue.take(), peer.user.clone());
-        for Behind { room, membership, .. } in queue.into_iter().flat_map(|queue| queue.rooms) {
+        let behind = queue.into_iter().flat_map(|queue| queue.rooms.into_iter().chain(queue.left));
+        for Behind { room, membership, .. } in behind {
             self.submit(Op::Detach { room, user: user.clone(), membership }, None, false);
         }
     }

@@ -30,7 +30,7 @@ use crate::store::{Batch, Classes, Done, Image, Journal, Partition};
 use crate::wire::request::AuthOptions;
 
 const HISTORIES: u64 = 2_000;
-const STEPS: usize = 300;
+const STEPS: usize = 800;
 const SHARDS: u16 = 2;
 const USERS: [&str; 3] = ["ann", "bob", "cid"];
 const DEVICES: [&str; 2] = ["phone", "laptop"];
@@ -289,9 +289,14 @@ impl<'a> World<'a> {
             }
             0 => self.disconnect(at),
             1..=9 => self.act(at),
-            10..=15 => drop(self.read_mail(at % usize::from(SHARDS))),
+            10..=15 => {
+                let pieces = 1 + self.random.below(6);
+                for _ in 0..pieces {
+                    self.read_mail(at % usize::from(SHARDS));
+                }
+            }
             16..=19 => {
-                let batches = 1 + self.random.below(4);
+                let batches = 1 + self.random.below(6);
                 self.write(batches, false);
             }
             20 => drop(self.random.below(4) == 0 && self.write(0, true)),
