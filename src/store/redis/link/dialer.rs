@@ -61,10 +61,10 @@ impl From<RedisError> for Obstacle {
             Meaning::Refused(refusal) => Sky::of(&refusal).max(Sky::NotReady),
             _ => Sky::Away,
         };
-        // The library says only that it was in vain, and is silent on why.
-        let text = match error.kind() {
-            ErrorKind::AuthenticationFailed => format!("it refuses the user or the password ({error})"),
-            _ => error.to_string(),
+        let text = if error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("WRONGPASS") {
+            format!("it refuses the user or the password ({error})")
+        } else {
+            error.to_string()
         };
         Self { sky, text }
     }

@@ -38,8 +38,10 @@ const SIGNS_MAX: usize = 4 * UNCONFIRMED_MAX;
 /// How a channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// So many requests for it are not confirmed. Only the last one counts.
-    Asked(u32),
+    /// The connection does not know it yet.
+    Wanted,
+    /// It is asked for.
+    Asked,
     /// Nothing of it is missed.
     Heard,
 }
@@ -75,9 +77,9 @@ impl Listener {
         let standing = self.channels.borrow().get(channel).copied();
         match standing {
             Some(Standing::Heard) => (core.hear)(Heard::Subscribed(Arc::clone(channel))),
-            Some(Standing::Asked(_)) => {}
+            Some(Standing::Wanted | Standing::Asked) => {}
             None => {
-                self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Asked(0));
+                self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
                 self.todo.borrow_mut().push((Arc::clone(channel), true));
                 self.bell.notify_one();
             }
@@ -132,7 +134,7 @@ impl Listener {
         let mut todo = self.todo.borrow_mut();
         todo.clear();
         for (channel, standing) in self.channels.borrow_mut().iter_mut() {
-            *standing = Standing::Asked(0);
+            *standing = Standing::Wanted;
             todo.push((Arc::clone(channel), true));
         }
     }
@@ -169,6 +171,8 @@ struct Ears {
     /// Whether anything came since it was last looked at.
     is_alive: Arc<AtomicBool>,
     address: Address,
+    /// Requests that are not confirmed, of each channel: to listen, and not to.
+    flying: HashMap<Arc<str>, (u32, u32)>,
     unconfirmed: usize,
     /// Requests on their way, which end with this.
     requests: JoinSet<()>,
@@ -196,7 +200,8 @@ impl Ears {
             is_alive: Arc::clone(&is_alive),
         };
         let connection = core.dialer.listener(&address, move |info| ear.take(info)).await?;
-        Ok(Self { connection, signs, tell, is_shut, is_alive, address, unconfirmed: 0, requests: JoinSet::new() })
+        let (flying, unconfirmed, requests) = Default::default();
+        Ok(Self { connection, signs, tell, is_shut, is_alive, address, flying, unconfirmed, requests })
     }
 
     /// Listens until there is a reason not to.
@@ -212,8 +217,7 @@ impl Ears {
                 sign = self.signs.recv() => match sign {
                     Some(Sign::Subscribed(channel)) => self.confirm(core, listener, &channel),
                     Some(Sign::Unsubscribed(channel)) => {
-                        self.unconfirmed = self.unconfirmed.saturating_sub(1);
-                        if let Err(reason) = unheard(core, listener, &channel) {
+                        if self.land(&channel, false).is_none() && let Err(reason) = unheard(core, listener, &channel) {
                             return reason;
                         }
                     }
@@ -265,8 +269,10 @@ impl Ears {
             let mut standings = listener.channels.borrow_mut();
             for channel in &channels {
                 command.arg(channel.as_bytes());
-                if is_wanted && let Some(Standing::Asked(requests)) = standings.get_mut(channel) {
-                    *requests += 1;
+                let (wanted, unwanted) = self.flying.entry(Arc::clone(channel)).or_default();
+                *(if is_wanted { wanted } else { unwanted }) += 1;
+                if is_wanted && let Some(standing) = standings.get_mut(channel) {
+                    *standing = Standing::Asked;
                 }
             }
             drop(standings);
@@ -290,21 +296,32 @@ impl Ears {
         });
     }
 
-    fn confirm(&mut self, core: &Core, listener: &Listener, channel: &Bytes) {
+    /// Takes a confirmation: whether it was the last that was to come for its channel; `None` if none was to come.
+    fn land(&mut self, channel: &Bytes, is_wanted: bool) -> Option<bool> {
+        let channel = std::str::from_utf8(channel).ok()?;
+        let (wanted, unwanted) = self.flying.get_mut(channel)?;
+        let requests = if is_wanted { &mut *wanted } else { &mut *unwanted };
+        *requests = requests.checked_sub(1)?;
+        let is_last = (*wanted, *unwanted) == (0, 0);
+        if is_last {
+            self.flying.remove(channel);
+        }
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        Some(is_last)
+    }
+
+    /// A channel is heard, if nothing else was asked for meanwhile.
+    fn confirm(&mut self, core: &Core, listener: &Listener, channel: &Bytes) {
+        if self.land(channel, true) != Some(true) {
+            return;
+        }
         let Ok(channel) = std::str::from_utf8(channel) else { return };
         let mut channels = listener.channels.borrow_mut();
-        let Some((name, _)) = channels.get_key_value(channel) else { return };
-        let name = Arc::clone(name);
         let Some(standing) = channels.get_mut(channel) else { return };
-        match standing {
-            Standing::Asked(requests) if *requests > 1 => *requests -= 1,
-            Standing::Asked(0) | Standing::Heard => {}
-            Standing::Asked(_) => {
-                *standing = Standing::Heard;
-                drop(channels);
-                (core.hear)(Heard::Subscribed(name));
-            }
+        if *standing == Standing::Asked {
+            *standing = Standing::Heard;
+            drop(channels);
+            (core.hear)(Heard::Subscribed(Arc::from(channel)));
         }
     }
 }
@@ -467,7 +484,7 @@ impl Listener {
     /// A channel is wanted here, if that is not known yet.
     fn want_anew(&self, channel: &Arc<str>) {
         if !self.channels.borrow().contains_key(channel) {
-            self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Asked(0));
+            self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
             self.todo.borrow_mut().push((Arc::clone(channel), true));
             self.bell.notify_one();
         }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::call::Job;
@@ -85,9 +86,8 @@ fn run(runtime: &Runtime, beginning: Beginning, mut calls: mpsc::Receiver<Job>) 
             named: RefCell::new(None),
         });
         let problems = preflight::run(&core, &preflight).await;
-        let is_fit = problems.is_empty();
-        let _nobody_waits = ready.send(problems);
-        if !is_fit {
+        if !problems.is_empty() {
+            let _nobody_waits = ready.send(problems);
             return;
         }
         if !core.is_cluster() {
@@ -96,6 +96,9 @@ fn run(runtime: &Runtime, beginning: Beginning, mut calls: mpsc::Receiver<Job>) 
         spawn_local(Rc::clone(&core).watch_master());
         spawn_local(Map::watch(Rc::clone(&core)));
         spawn_local(Listeners::new(Rc::clone(&core)).run());
+        // Whoever starts finds everything there, unless it went away this very moment.
+        let _either = timeout(core.settings().connect_max(), core.board.until_there()).await;
+        let _nobody_waits = ready.send(problems);
         let mut taken = Vec::with_capacity(CALLS_MAX);
         // It ends with the last link.
         while calls.recv_many(&mut taken, CALLS_MAX).await > 0 {

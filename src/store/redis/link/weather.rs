@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::error::Refusal;
 
@@ -55,11 +56,12 @@ pub(super) struct Board {
     skies: RefCell<slab::Slab<Sky>>,
     shared: Shared,
     tell: Box<dyn Fn(Weather)>,
+    changed: Notify,
 }
 
 impl Board {
     pub(super) fn new(shared: Shared, tell: Box<dyn Fn(Weather)>) -> Self {
-        Self { skies: RefCell::default(), shared, tell }
+        Self { skies: RefCell::default(), shared, tell, changed: Notify::new() }
     }
 
     /// A place for a connection. It begins away.
@@ -83,6 +85,13 @@ impl Board {
         }
     }
 
+    /// Waits until all connections have been made.
+    pub(super) async fn until_there(&self) {
+        while self.shared.lock().sky == Sky::Away {
+            self.changed.notified().await;
+        }
+    }
+
     fn review(&self) {
         let sky = self.skies.borrow().iter().map(|(_, sky)| *sky).max().unwrap_or(Sky::Away);
         let mut shared = self.shared.lock();
@@ -93,5 +102,6 @@ impl Board {
         let weather = *shared;
         drop(shared);
         (self.tell)(weather);
+        self.changed.notify_one();
     }
 }
