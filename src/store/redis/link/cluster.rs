@@ -103,6 +103,8 @@ impl Map {
         loop {
             let _either = timeout(REFRESH, core.map.doubt.notified()).await;
             core.map.refresh(&core).await;
+            // Also when nothing is new: a channel may have been taken away and belong where it was.
+            core.map.changed.notify_one();
             // Whoever doubts again at once is not asked all the time.
             tokio::time::sleep(core.settings().watch() / 5).await;
         }

@@ -12,7 +12,11 @@ use super::channels::Heard;
 use super::cluster::Map;
 use super::dialer::Dialer;
 use super::settings::{Address, Settings, Topology};
+use super::slots::slot_of;
 use super::weather::Board;
+
+/// Keys that are tried to find one that a server has.
+const PROBES_MAX: u32 = 1_000;
 
 /// One of these per link.
 pub(super) struct Core {
@@ -68,10 +72,14 @@ impl Core {
         }
     }
 
-    /// The question to a connection: a write that changes nothing. Whoever cannot write says so.
-    pub(super) fn probe(&self) -> Cmd {
+    /// The question to a connection: a write that changes nothing. Whoever cannot write says so. In a cluster the key is
+    /// one that the server has, or else it would only be said where it is.
+    pub(super) fn probe(&self, address: &Address) -> Cmd {
+        let name = &self.settings().probe_key;
+        let is_here = |key: &String| self.map.owner_of(slot_of(key.as_bytes())).as_ref() == Some(address);
+        let key = if self.is_cluster() { (0..PROBES_MAX).map(|tag| format!("{name}{{{tag}}}")).find(is_here) } else { None };
         let mut probe = redis::cmd("SETRANGE");
-        probe.arg(&self.settings().probe_key).arg(0).arg("");
+        probe.arg(key.as_ref().unwrap_or(name)).arg(0).arg("");
         probe
     }
 }

@@ -304,5 +304,5 @@ fn login(user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
 
 /// Whether a server that refuses that takes no writes any more, so that another should be looked for.
 pub(super) fn is_demoted(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::ReadOnly(text) if !text.contains("MISCONF"))
+    matches!(refusal, Refusal::ReadOnly(text) if !text.starts_with("MISCONF"))
 }

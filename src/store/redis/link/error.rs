@@ -107,7 +107,8 @@ impl Refusal {
             other => other,
         };
         match code {
-            "READONLY" | "MISCONF" => Self::ReadOnly(text),
+            "READONLY" => Self::ReadOnly(text),
+            "MISCONF" => Self::ReadOnly(format!("MISCONF {text}")),
             "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => Self::NotReady(text),
             "OOM" => Self::Full(text),
             "NOREPLICAS" => Self::NoReplicas(text),

@@ -6,7 +6,7 @@
 //! a loss: everything can be had again from where it is kept.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(super) struct Listener {
     address: Option<Address>,
     channels: RefCell<HashMap<Arc<str>, Standing>>,
     /// What the connection does not know yet: which channels, and whether they are wanted.
-    todo: RefCell<Vec<(Arc<str>, bool)>>,
+    todo: RefCell<VecDeque<(Arc<str>, bool)>>,
     bell: Notify,
 }
 
@@ -80,7 +80,7 @@ impl Listener {
             Some(Standing::Wanted | Standing::Asked) => {}
             None => {
                 self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
-                self.todo.borrow_mut().push((Arc::clone(channel), true));
+                self.todo.borrow_mut().push_back((Arc::clone(channel), true));
                 self.bell.notify_one();
             }
         }
@@ -89,7 +89,7 @@ impl Listener {
     /// A channel is no longer wanted here.
     pub(super) fn unwant(&self, channel: &Arc<str>) {
         if self.channels.borrow_mut().remove(channel).is_some() {
-            self.todo.borrow_mut().push((Arc::clone(channel), false));
+            self.todo.borrow_mut().push_back((Arc::clone(channel), false));
             self.bell.notify_one();
         }
     }
@@ -135,14 +135,14 @@ impl Listener {
         todo.clear();
         for (channel, standing) in self.channels.borrow_mut().iter_mut() {
             *standing = Standing::Wanted;
-            todo.push((Arc::clone(channel), true));
+            todo.push_back((Arc::clone(channel), true));
         }
     }
 
     /// Takes what one request asks for: channels that are all wanted, or all not.
     fn take_todo(&self, channels_max: usize) -> (Vec<Arc<str>>, bool) {
         let mut todo = self.todo.borrow_mut();
-        let is_wanted = todo.first().is_some_and(|(_, is_wanted)| *is_wanted);
+        let is_wanted = todo.front().is_some_and(|(_, is_wanted)| *is_wanted);
         let count = todo.iter().take(channels_max).take_while(|(_, wanted)| *wanted == is_wanted).count();
         let taken = todo.drain(..count).map(|(channel, _)| channel).collect();
         (taken, is_wanted)
@@ -340,8 +340,7 @@ fn unheard(core: &Core, listener: &Listener, channel: &Bytes) -> Result<(), &'st
         }) else {
             return Ok(());
         };
-        (core.hear)(Heard::Lost(Some(Arc::clone(&name))));
-        core.map.changed.notify_one();
+        (core.hear)(Heard::Lost(Some(name)));
         return Ok(());
     }
     Err("a channel was taken away")
@@ -485,7 +484,7 @@ impl Listener {
     fn want_anew(&self, channel: &Arc<str>) {
         if !self.channels.borrow().contains_key(channel) {
             self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
-            self.todo.borrow_mut().push((Arc::clone(channel), true));
+            self.todo.borrow_mut().push_back((Arc::clone(channel), true));
             self.bell.notify_one();
         }
     }

@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
         let is_asked = self.sent.iter().any(|sent| matches!(sent.what, What::Probe));
         if !is_asked {
             self.probed_at = Instant::now();
-            self.push(What::Probe, self.core.probe(), Duration::ZERO);
+            self.push(What::Probe, self.core.probe(&self.address), Duration::ZERO);
         }
     }
 
