@@ -39,6 +39,9 @@
 //! mail, and is carried out by the same verbs ([`relay::Call`]). What is asked of all connections or rooms goes to every
 //! shard, and is put together from their answers ([`relay::Survey`]).
 //!
+//! A shard that hears many connections begins its turns a moment apart, so that it wakes once for several messages
+//! ([`session::Gather`]); mail ends the wait ([`relay::Nap`]).
+//!
 //! Beside the shards a small runtime accepts connections, serves the operator's listener, and fetches an issuer's keys.
 //!
 //! ## Plugins

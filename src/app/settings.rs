@@ -73,6 +73,7 @@ pub(super) fn session_settings(config: &Config) -> session::Settings {
             token_expiring: Duration::from_millis(timing.token_expiring_ms),
         },
         drain: Duration::from_millis(timing.drain_ms),
+        input_gather: Duration::from_micros(config.delivery.input_gather_us),
     }
 }
 

@@ -108,7 +108,7 @@ impl Default for Auth {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { room_flush_ms: 2, deflate_bytes_min: 0 }
+        Self { input_gather_us: 1500, room_flush_ms: 2, deflate_bytes_min: 0 }
     }
 }
 

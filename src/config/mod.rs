@@ -268,6 +268,9 @@ pub struct Proxy {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delivery {
+    /// While different connections speak so often that it brings company, a shard begins its next turn so long after its last, in microseconds, and takes what came meanwhile at once. The first message after a quiet spell is dealt with at once. 0 = never wait.
+    #[schemars(range(max = 100_000))]
+    pub input_gather_us: u64,
     /// A busy room's pushes are written together at most this often, in milliseconds. The first after a quiet spell leaves at once. 0 = never wait.
     #[schemars(range(max = 1000))]
     pub room_flush_ms: u64,

@@ -53,7 +53,13 @@ pub struct Inbox {
 ///
 /// When the thread gets no runtime.
 pub fn run(shard: Shard, inbox: Inbox, gate: Arc<Gate>) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
+    let (turns, rests) = (shard.gather(), shard.gather());
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_park(move || rests.rest())
+        .on_thread_unpark(move || turns.begin_turn())
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let shard = Rc::new(RefCell::new(shard));
         let Inbox { sockets, mail, reloads, drain, drain_max, clock } = inbox;

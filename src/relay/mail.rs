@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::appear::PresencePush;
 use super::receipts::ReceiptPush;
 use super::rights::Purpose;
-use super::{Call, Survey, Ticket};
+use super::{Call, Nap, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
 use crate::message::Timestamp;
 use crate::policy::{Action, AuthError, Decision, Identity, Prolonged, Revoked};
@@ -108,7 +108,14 @@ pub struct Judgement {
 
 /// The way to every shard.
 #[derive(Clone)]
-pub struct Mailboxes(Arc<[mpsc::UnboundedSender<Mail>]>);
+pub struct Mailboxes(Arc<[Mailbox]>);
+
+/// The way to one shard.
+struct Mailbox {
+    mail: mpsc::UnboundedSender<Mail>,
+    /// What mail puts an end to.
+    nap: Arc<Nap>,
+}
 
 impl Mailboxes {
     /// Mailboxes for a number of shards, with what comes out of each.
@@ -118,7 +125,8 @@ impl Mailboxes {
             reason = "bounded by what may be under way, see the module's documentation"
         )]
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
-        (Self(senders.into()), receivers)
+        let mailbox = |mail| Mailbox { mail, nap: Arc::default() };
+        (Self(senders.into_iter().map(mailbox).collect()), receivers)
     }
 
     /// How many shards there are.
@@ -155,6 +163,11 @@ impl Mailboxes {
         answer
     }
 
+    /// How a shard rests.
+    pub fn nap(&self, shard: ShardId) -> Arc<Nap> {
+        self.0.get(usize::from(shard.0)).map(|mailbox| Arc::clone(&mailbox.nap)).unwrap_or_default()
+    }
+
     /// Every shard.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.count()).map(ShardId)
@@ -163,7 +176,8 @@ impl Mailboxes {
     /// Sends. A shard that has stopped gets nothing any more, which is what stopping means.
     pub fn send(&self, shard: ShardId, mail: Mail) {
         if let Some(mailbox) = self.0.get(usize::from(shard.0)) {
-            let _stopped = mailbox.send(mail);
+            let _stopped = mailbox.mail.send(mail);
+            mailbox.nap.end();
         }
     }
 }

@@ -146,6 +146,7 @@ impl Shard {
 
     /// Something arrived, whatever it is.
     pub fn heard(&mut self, key: ConnectionKey) {
+        self.gather.heard(key.slot);
         if let Some(session) = self.session(key) {
             session.state.heard(Instant::now());
         }

@@ -5,6 +5,7 @@
 //! know how bytes become messages (that is the net's) or what requests mean (that is the relay's).
 
 mod driver;
+mod gather;
 mod refusals;
 mod state;
 
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use gather::Gather;
 pub use state::Settings as StateSettings;
 use state::State;
 
@@ -30,6 +32,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// Time over which connections are told to go when the server stops.
     pub drain: Duration,
+    /// How long input may wait for company.
+    pub input_gather: Duration,
 }
 
 /// What the handshake found out about a connection.
@@ -95,6 +99,8 @@ pub struct Shard {
     metrics: Arc<Metrics>,
     /// Tokens that were taken back.
     revocations: Arc<Revocations>,
+    /// When turns begin.
+    gather: Arc<Gather>,
     /// The verbs.
     pub relay: Relay,
     /// By slot.
@@ -118,11 +124,14 @@ impl Shard {
         metrics: Arc<Metrics>,
         revocations: Arc<Revocations>,
     ) -> Self {
+        let (mailboxes, _) = relay.address();
+        let gather = Arc::new(Gather::new(settings.input_gather, mailboxes.nap(shard)));
         Self {
             shard,
             settings,
             metrics,
             revocations,
+            gather,
             relay,
             sessions: Vec::new(),
             opened: 0,
@@ -141,8 +150,14 @@ impl Shard {
     /// From here on another configuration is in force, for the connections that there are too.
     pub fn reload(&mut self, reload: Reload) {
         self.settings = reload.settings;
+        self.gather.set(self.settings.input_gather);
         self.relay.reload(reload.relay);
         drop(reload.done);
+    }
+
+    /// What says when the shard's turns begin.
+    pub fn gather(&self) -> Arc<Gather> {
+        Arc::clone(&self.gather)
     }
 
     /// Whether a connection's request is still under way. Its next one has to wait.

@@ -404,11 +404,12 @@ fn only_so_many_temp_ids_are_remembered() {
 
 #[test]
 fn all_members_see_one_order() {
-    for (shards, room_flush_ms) in [(1, 2), (3, 0), (3, 2), (4, 20)] {
+    for (shards, room_flush_ms, gather_us) in [(1, 2, 1500), (3, 0, 0), (3, 2, 1500), (3, 2, 20_000), (4, 20, 1500)] {
         const EACH: usize = 60;
         let mut config = config();
         config.shards = shards;
         config.delivery.room_flush_ms = room_flush_ms;
+        config.delivery.input_gather_us = gather_us;
         let server = TestServer::start(config);
         let mut senders: Vec<Client> = (0..4).map(|number| server.member(&format!("s{number}"), "lobby")).collect();
         let mut readers: Vec<Client> = (0..3).map(|number| server.member(&format!("r{number}"), "lobby")).collect();

@@ -65,7 +65,7 @@ pub struct BenchArgs {
     /// Shards of the server: a number, several separated by commas, or `both` for 1 and 2
     #[arg(long, default_value = "both")]
     shards: Shards,
-    /// Pacing of busy rooms
+    /// Pacing of busy rooms, and of the input of busy shards
     #[arg(long, value_enum, default_value = "default")]
     pacing: Pacing,
     /// The bundled message policy plugin, in the fan-out workloads

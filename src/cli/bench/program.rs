@@ -10,6 +10,8 @@ use super::error::BenchError;
 const SCHEMA: [&str; 2] = ["config", "schema"];
 /// The key that decides where the store is.
 const DURABILITY: &str = "\"durability\"";
+/// The key that lets input wait.
+const INPUT_GATHER: &str = "\"input_gather_us\"";
 /// Bytes of what a binary says that are shown when it is none of ours.
 const SAID_BYTES_MAX: usize = 400;
 
@@ -18,12 +20,13 @@ const SAID_BYTES_MAX: usize = 400;
 pub(super) struct Program {
     path: Option<PathBuf>,
     has_durability: bool,
+    has_input_gather: bool,
 }
 
 impl Program {
     /// This very binary.
     pub(super) fn own() -> Self {
-        Self { path: None, has_durability: true }
+        Self { path: None, has_durability: true, has_input_gather: true }
     }
 
     /// Another one. It is asked what it can be told.
@@ -42,7 +45,8 @@ impl Program {
             let complaint: String = complaint.trim().chars().take(SAID_BYTES_MAX).collect();
             return Err(problem(format!("no server of ours: `config schema` ended with {}: {complaint}", said.status)));
         }
-        Ok(Self { path: Some(path_whole), has_durability: schema.contains(DURABILITY) })
+        let (has_durability, has_input_gather) = (schema.contains(DURABILITY), schema.contains(INPUT_GATHER));
+        Ok(Self { path: Some(path_whole), has_durability, has_input_gather })
     }
 
     /// Where it is, if it is another one.
@@ -58,6 +62,11 @@ impl Program {
     /// Whether it can be told to keep its store on disk or in memory. One that cannot keeps it in memory.
     pub(super) fn has_durability(&self) -> bool {
         self.has_durability
+    }
+
+    /// Whether it can be told how long input waits. One that cannot never lets it wait.
+    pub(super) fn has_input_gather(&self) -> bool {
+        self.has_input_gather
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn start_server(
     let directory = Directory::new().map_err(failed("make a directory"))?;
     let (listen, admin) = (free_address()?, free_address()?);
     let file = directory.0.join("stentor.toml");
-    let tables = store(program, setup) + &plugins(setup, looping)?;
+    let tables = delivery(program, setup) + &store(program, setup) + &plugins(setup, looping)?;
     let text = configuration(setup, &tables, secret, [listen, admin], &directory.0)?;
     fs::write(&file, text).map_err(failed("write the configuration"))?;
     let arguments = SERVE.map(str::to_owned).into_iter().chain([file.to_string_lossy().into_owned()]);
@@ -208,6 +208,13 @@ fn free_address() -> Result<SocketAddr, BenchError> {
         .map_err(failed("find a port"))
 }
 
+/// How long what is busy waits. Without pacing nothing waits for company.
+fn delivery(program: &Program, setup: Setup) -> String {
+    let Some(ms) = setup.room_flush_ms else { return String::new() };
+    let gather = if program.has_input_gather() { "input_gather_us = 0\n" } else { "" };
+    format!("[delivery]\nroom_flush_ms = {ms}\n{gather}")
+}
+
 /// Where the store is: a server that cannot be told keeps it in memory.
 fn store(program: &Program, setup: Setup) -> String {
     let durability = if setup.durable { "disk" } else { "memory" };
@@ -223,13 +230,11 @@ fn configuration(
     directory: &Path,
 ) -> Result<String, BenchError> {
     let shards = setup.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
-    let delivery = setup.room_flush_ms.map(|ms| format!("[delivery]\nroom_flush_ms = {ms}\n")).unwrap_or_default();
     Ok(format!(
         "listen = \"{listen}\"\n{shards}data_directory = {data}\n\
          [admin]\nlisten = \"{admin}\"\n\
          [log]\nlevel = \"warn\"\n\
          [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n\
-         {delivery}\
          [limits]\nrequests_per_second_max = 0\nrequest_burst_max = 1000000\nconnections_max = 0\n\
          connections_per_address_max = 0\nmembers_per_room_max = 0\n\
          {tables}",

@@ -113,7 +113,7 @@ pub(super) const STORM_PASSES: usize = 3;
 pub(crate) struct Setup {
     /// `shards`.
     pub(crate) shards: Option<usize>,
-    /// `delivery.room_flush_ms`.
+    /// `delivery.room_flush_ms`; where it is set, input does not wait for company either.
     pub(crate) room_flush_ms: Option<u64>,
     /// Whether the message policy plugin is loaded.
     pub(crate) plugin: bool,
