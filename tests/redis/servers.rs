@@ -62,7 +62,7 @@ impl Server {
     /// A replica, in step with its master.
     pub(crate) fn replica_of(master: &Server) -> Self {
         let replica = Self::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
-        replica.until_info("replication", "master_link_status:up");
+        master.until_info("replication", &format!("port={},state=online", replica.port));
         replica
     }
 

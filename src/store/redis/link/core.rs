@@ -77,7 +77,8 @@ impl Core {
     pub(super) fn probe(&self, address: &Address) -> Cmd {
         let name = &self.settings().probe_key;
         let is_here = |key: &String| self.map.owner_of(slot_of(key.as_bytes())).as_ref() == Some(address);
-        let key = if self.is_cluster() { (0..PROBES_MAX).map(|tag| format!("{name}{{{tag}}}")).find(is_here) } else { None };
+        let key =
+            if self.is_cluster() { (0..PROBES_MAX).map(|tag| format!("{name}{{{tag}}}")).find(is_here) } else { None };
         let mut probe = redis::cmd("SETRANGE");
         probe.arg(key.as_ref().unwrap_or(name)).arg(0).arg("");
         probe

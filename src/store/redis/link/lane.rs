@@ -162,6 +162,11 @@ impl Lane {
             None => core.dialer.master().await?,
         };
         let connection = core.dialer.lane(&address).await?;
+        // A master that was frozen while it was waited for may have been replaced, and does not know it yet.
+        if self.address.is_none() && core.knows_others() && core.dialer.master().await? != address {
+            discard(connection);
+            return Err(Obstacle { sky: Sky::Away, text: "there is another master".to_owned() });
+        }
         Ok((address, connection))
     }
 }
