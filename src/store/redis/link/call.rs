@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, Cmd};
 
+use super::cluster::Stay;
 use super::counters::Counters;
 use super::error::{Fault, LinkError};
 use super::script::Script;
@@ -115,7 +116,19 @@ impl Call {
 
     pub(super) fn into_job(self, ticket: Ticket, deadline: Instant) -> Job {
         let Self { command, is_script, lane, slot, wait, .. } = self;
-        Job { command, is_script, lane, slot, wait, ticket, deadline, ask: None, moves: 0, is_repeat: false }
+        Job {
+            command,
+            is_script,
+            lane,
+            slot,
+            wait,
+            ticket,
+            deadline,
+            ask: None,
+            stay: None,
+            moves: 0,
+            is_repeat: false,
+        }
     }
 }
 
@@ -150,6 +163,8 @@ pub(super) struct Job {
     pub(super) deadline: Instant,
     /// The server that has the key for this once.
     pub(super) ask: Option<Address>,
+    /// That it is with a lane, in a cluster.
+    pub(super) stay: Option<Stay>,
     /// How often it was sent to another server.
     pub(super) moves: u8,
     /// Whether it met a server without its script already.

@@ -2,11 +2,13 @@
 //!
 //! Without a cluster there is one server, wherever it is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -25,6 +27,8 @@ const REFRESH: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Map {
     inner: RefCell<Inner>,
+    routes: Routes,
+    turn: Cell<usize>,
     /// Held by whoever asks how things look.
     refreshing: tokio::sync::Mutex<()>,
     doubt: Notify,
@@ -37,25 +41,74 @@ struct Inner {
     servers: HashMap<Option<Address>, Vec<Rc<Lane>>>,
     /// Who has which slot; empty without a cluster.
     slots: Vec<Option<Address>>,
-    turn: usize,
+}
+
+/// Where the jobs of a slot and a lane's number are, as long as there are any.
+type Routes = Arc<Mutex<HashMap<(u16, usize), Route>>>;
+
+struct Route {
+    server: Option<Address>,
+    is_ask: bool,
+    jobs: usize,
+}
+
+/// A job's stay with a lane.
+pub(super) struct Stay {
+    routes: Routes,
+    key: (u16, usize),
+}
+
+impl Stay {
+    /// Joins those that are there, or goes a way of its own.
+    fn begin(routes: &Routes, key: (u16, usize), way: impl FnOnce() -> Route) -> (Self, (Option<Address>, bool)) {
+        let mut all = routes.lock();
+        let route = all.entry(key).or_insert_with(way);
+        route.jobs += 1;
+        let way = (route.server.clone(), route.is_ask);
+        drop(all);
+        (Self { routes: Arc::clone(routes), key }, way)
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.get_mut(&self.key) {
+            route.jobs -= 1;
+            if route.jobs == 0 {
+                routes.remove(&self.key);
+            }
+        }
+    }
 }
 
 impl Map {
-    /// The lane of a job.
-    pub(super) fn lane_of(&self, core: &Rc<Core>, job: &Job) -> Option<Rc<Lane>> {
-        if let Some(address) = &job.ask {
-            self.ensure(core, Some(address.clone()));
-        }
-        let mut inner = self.inner.borrow_mut();
-        let Inner { servers, slots, turn } = &mut *inner;
-        *turn = turn.wrapping_add(1);
-        let lanes = match (&job.ask, job.slot) {
-            (Some(_), _) => servers.get(&job.ask),
-            (None, Some(slot)) if core.is_cluster() => servers.get(slots.get(usize::from(slot))?),
-            _ => servers.values().nth(*turn % servers.len().max(1)),
-        }?;
-        let index = job.lane.map_or(*turn, |lane| usize::try_from(lane % (1 << 32)).unwrap_or(0));
-        lanes.get(index % lanes.len().max(1)).cloned()
+    /// The lane of a job. As long as others of its slot are with a lane it follows them there, and they are sent on
+    /// together if the slot is elsewhere by then: or else it would be done before them.
+    pub(super) fn lane_of(&self, core: &Rc<Core>, job: &mut Job) -> Option<Rc<Lane>> {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        let lanes = core.settings().lanes.max(1);
+        let index = job.lane.map_or(turn, |lane| usize::try_from(lane % (1 << 32)).unwrap_or(0)) % lanes;
+        let server = match job.slot {
+            Some(slot) if core.is_cluster() => {
+                let (stay, route) = Stay::begin(&self.routes, (slot, index), || Route {
+                    server: job.ask.clone().or_else(|| self.owner_of(slot)),
+                    is_ask: job.ask.is_some(),
+                    jobs: 0,
+                });
+                let (server, is_ask) = route;
+                job.ask = if is_ask { server.clone() } else { None };
+                job.stay = Some(stay);
+                self.ensure(core, Some(server.clone()?));
+                server
+            }
+            _ => {
+                let inner = self.inner.borrow();
+                inner.servers.keys().nth(turn % inner.servers.len().max(1))?.clone()
+            }
+        };
+        self.inner.borrow().servers.get(&server)?.get(index).cloned()
     }
 
     /// The server that has a slot.

@@ -65,11 +65,18 @@ impl Core {
     }
 
     /// Hands a job to its lane.
-    pub(super) fn dispatch(self: &Rc<Self>, job: Job) {
-        match self.map.lane_of(self, &job) {
+    pub(super) fn dispatch(self: &Rc<Self>, mut job: Job) {
+        match self.map.lane_of(self, &mut job) {
             Some(lane) => lane.offer(job),
             None => job.ticket.refuse(super::error::Fault::Away),
         }
+    }
+
+    /// Hands jobs that were with a lane to where they belong now, in their order.
+    pub(super) fn send_on(self: &Rc<Self>, jobs: impl Iterator<Item = Job>) {
+        // None of them follows the others to where they were.
+        let jobs: Vec<Job> = jobs.map(|job| Job { stay: None, ..job }).collect();
+        jobs.into_iter().for_each(|job| self.dispatch(job));
     }
 
     /// The question to a connection: a write that changes nothing. Whoever cannot write says so. In a cluster the key is

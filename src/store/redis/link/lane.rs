@@ -134,9 +134,7 @@ impl Lane {
         core.board.leave(place);
         self.is_open.set(false);
         // They were not sent, and go where the slots are now.
-        for job in self.take_all() {
-            core.dispatch(job);
-        }
+        core.send_on(self.take_all().into_iter());
     }
 
     /// Connects. Those who wait for it do not wait for long.

@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{self, PushInfo, PushKind, Value as Raw};
+use deadpool_redis::redis;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::channels::{Heard, Held, Message};
+use super::channels::Heard;
 use super::core::Core;
-use super::counters::Counters;
+use super::ear::{Ear, Sign};
 use super::pause::Pause;
 use super::pending;
 use super::settings::Address;
@@ -44,18 +43,6 @@ enum Standing {
     Asked,
     /// Nothing of it is missed.
     Heard,
-}
-
-/// What a connection shows.
-enum Sign {
-    Subscribed(Bytes),
-    Unsubscribed(Bytes),
-    Pong,
-    /// A request was refused.
-    Refused(String),
-    Gone,
-    /// More was published than is taken.
-    Overflow,
 }
 
 /// One connection's channels.
@@ -83,6 +70,15 @@ impl Listener {
                 self.todo.borrow_mut().push_back((Arc::clone(channel), true));
                 self.bell.notify_one();
             }
+        }
+    }
+
+    /// A channel is wanted here, if that is not known yet.
+    fn want_anew(&self, channel: &Arc<str>) {
+        if !self.channels.borrow().contains_key(channel) {
+            self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
+            self.todo.borrow_mut().push_back((Arc::clone(channel), true));
+            self.bell.notify_one();
         }
     }
 
@@ -344,148 +340,4 @@ fn unheard(core: &Core, listener: &Listener, channel: &Bytes) -> Result<(), &'st
         return Ok(());
     }
     Err("a channel was taken away")
-}
-
-/// What is told to the library: it is called for each thing that is pushed.
-struct Ear {
-    hear: Arc<dyn Fn(Heard) + Send + Sync>,
-    tell: mpsc::Sender<Sign>,
-    counters: Arc<Counters>,
-    is_shut: Arc<AtomicBool>,
-    is_alive: Arc<AtomicBool>,
-}
-
-impl Ear {
-    fn take(&self, info: PushInfo) {
-        if self.is_shut.load(Ordering::Relaxed) {
-            return;
-        }
-        self.is_alive.store(true, Ordering::Relaxed);
-        let mut parts = info.data.into_iter().map(|part| match part {
-            Raw::BulkString(bytes) => Bytes::from(bytes),
-            _ => Bytes::new(),
-        });
-        let mut part = || parts.next().unwrap_or_default();
-        let sign = match info.kind {
-            PushKind::Message | PushKind::SMessage => {
-                let (channel, payload) = (part(), part());
-                match Held::claim(channel.len() + payload.len(), &self.counters) {
-                    Some(held) => return (self.hear)(Heard::Message(Message { channel, payload, held })),
-                    None => {
-                        self.counters.overflowed();
-                        Sign::Overflow
-                    }
-                }
-            }
-            PushKind::Subscribe | PushKind::SSubscribe => Sign::Subscribed(part()),
-            PushKind::Unsubscribe | PushKind::SUnsubscribe => Sign::Unsubscribed(part()),
-            PushKind::Disconnection => Sign::Gone,
-            _ => return,
-        };
-        let is_end = matches!(sign, Sign::Overflow | Sign::Gone);
-        // What cannot be told is as good as lost, and so is everything after the end.
-        if self.tell.try_send(sign).is_err() || is_end {
-            self.is_shut.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// All listeners: one, or in a cluster with channels in slots one for each server.
-pub(super) struct Listeners {
-    core: Rc<Core>,
-    listeners: HashMap<Option<Address>, (Rc<Listener>, AbortHandle)>,
-    tasks: JoinSet<()>,
-    /// Each channel that is wanted, and which listener has it.
-    channels: HashMap<Arc<str>, Option<Address>>,
-}
-
-impl Listeners {
-    pub(super) fn new(core: Rc<Core>) -> Self {
-        let (listeners, tasks, channels) = Default::default();
-        Self { core, listeners, tasks, channels }
-    }
-
-    /// Lives as long as the thread.
-    pub(super) async fn run(mut self) {
-        let core = Rc::clone(&self.core);
-        if !core.is_sharded.get() {
-            // It shows how it stands, whether or not anything is wanted.
-            self.listener(None);
-        }
-        loop {
-            tokio::select! {
-                () = core.shared.wanted.bell.notified() => self.take_changes(),
-                () = core.map.changed.notified(), if core.is_sharded.get() => self.move_channels(),
-            }
-        }
-    }
-
-    fn take_changes(&mut self) {
-        for (channel, is_wanted) in self.core.shared.wanted.take_changes() {
-            if is_wanted {
-                let owner = self.owner_of(&channel);
-                self.channels.insert(Arc::clone(&channel), owner.clone());
-                if let Some(listener) = self.listener(owner) {
-                    listener.want(&self.core, &channel);
-                }
-            } else if let Some(owner) = self.channels.remove(&channel)
-                && let Some((listener, _)) = self.listeners.get(&owner)
-            {
-                listener.unwant(&channel);
-            }
-        }
-    }
-
-    fn owner_of(&self, channel: &str) -> Option<Address> {
-        self.core.is_sharded.get().then(|| self.core.map.owner_of(super::slots::slot_of(channel.as_bytes())))?
-    }
-
-    fn listener(&mut self, owner: Option<Address>) -> Option<Rc<Listener>> {
-        if owner.is_none() && self.core.is_sharded.get() {
-            // Nobody has the slot now. It is looked for again when the map changes.
-            return None;
-        }
-        if let Some((listener, _)) = self.listeners.get(&owner) {
-            return Some(Rc::clone(listener));
-        }
-        let listener = Rc::new(Listener::new(owner.clone()));
-        let task = self.tasks.spawn_local(Rc::clone(&listener).run(Rc::clone(&self.core)));
-        self.listeners.insert(owner, (Rc::clone(&listener), task));
-        Some(listener)
-    }
-
-    /// Slots went elsewhere, and their channels with them.
-    fn move_channels(&mut self) {
-        let channels = mem::take(&mut self.channels);
-        for (channel, before) in channels {
-            let owner = self.owner_of(&channel);
-            if owner != before {
-                if let Some((listener, _)) = self.listeners.get(&before) {
-                    listener.unwant(&channel);
-                    (self.core.hear)(Heard::Lost(Some(Arc::clone(&channel))));
-                }
-            }
-            if let Some(listener) = self.listener(owner.clone()) {
-                listener.want_anew(&channel);
-            }
-            self.channels.insert(channel, owner);
-        }
-        let owners = self.core.map.owners();
-        let is_gone = |owner: &Option<Address>| owner.as_ref().is_some_and(|owner| !owners.contains(owner));
-        for (_, (_, task)) in self.listeners.extract_if(|owner, _| is_gone(owner)) {
-            task.abort();
-        }
-        while self.tasks.try_join_next().is_some() {}
-    }
-}
-
-impl Listener {
-    /// A channel is wanted here, if that is not known yet.
-    fn want_anew(&self, channel: &Arc<str>) {
-        if !self.channels.borrow().contains_key(channel) {
-            self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
-            self.todo.borrow_mut().push_back((Arc::clone(channel), true));
-            self.bell.notify_one();
-        }
-    }
 }

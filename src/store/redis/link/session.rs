@@ -352,9 +352,7 @@ impl<'a> Session<'a> {
                     self.core.map.assign(self.core, slot, &address);
                 }
                 let waiting = self.lane.take_all();
-                for job in std::mem::take(&mut self.again).into_iter().chain(waiting) {
-                    self.core.dispatch(job);
-                }
+                self.core.send_on(std::mem::take(&mut self.again).into_iter().chain(waiting));
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use super::channels::Heard;
 use super::cluster::Map;
 use super::core::Core;
 use super::dialer::Dialer;
-use super::listener::Listeners;
+use super::listeners::Listeners;
 use super::preflight::{self, Preflight, Problem};
 use super::weather::Board;
 
