@@ -8,7 +8,7 @@ use bytes::Bytes;
 use deadpool_redis::redis::{PushInfo, PushKind, Value as Raw};
 use tokio::sync::mpsc;
 
-use super::channels::{Held, Heard, Message};
+use super::channels::{Heard, Held, Message};
 use super::counters::Counters;
 
 /// What a connection shows.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis;
+use deadpool_redis::redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
@@ -74,7 +74,7 @@ impl Listener {
     }
 
     /// A channel is wanted here, if that is not known yet.
-    fn want_anew(&self, channel: &Arc<str>) {
+    pub(super) fn want_anew(&self, channel: &Arc<str>) {
         if !self.channels.borrow().contains_key(channel) {
             self.channels.borrow_mut().insert(Arc::clone(channel), Standing::Wanted);
             self.todo.borrow_mut().push_back((Arc::clone(channel), true));
