@@ -77,7 +77,8 @@
 //!   closed and comes back to the log.
 //! - `hub`, `store` and `policy` know nothing of each other. `wire`, the session's state machine and the store have no
 //!   `async`, no clock and no I/O.
-//! - wasmtime and jsonwebtoken are named in [`policy`] only, hyper, rustls and fastwebsockets in [`net`] only.
+//! - wasmtime and jsonwebtoken are named in [`policy`] only, hyper, rustls and fastwebsockets in [`net`] only, and
+//!   deadpool-redis in [`store::redis`] only.
 //!   `tests/tidy.rs` checks these edges.
 //!
 //! ## Embedding

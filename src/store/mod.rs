@@ -14,6 +14,7 @@ mod embedded;
 mod op;
 mod outcome;
 mod owner;
+pub mod redis;
 
 use std::sync::Arc;
 
