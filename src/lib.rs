@@ -35,6 +35,10 @@
 //! led to is passed on when its commit is over, in the order of the operations; if the disk fails, what waits is undone
 //! and refused (`relay/commit`). So nobody ever sees what may still be lost.
 //!
+//! The other engine keeps everything in a Redis that several processes share ([`store::redis`]). A room has an owner on
+//! each of them, which knows who is live there and puts the room's events in order; `seq` is assigned by a script. An
+//! operation is then answered when Redis has answered, by the same second halves. No configuration asks for this engine yet.
+//!
 //! A request of the server API (`net::api`) is an asker beside connections: it comes to the shard that owns its room as
 //! mail, and is carried out by the same verbs ([`relay::Call`]). What is asked of all connections or rooms goes to every
 //! shard, and is put together from their answers ([`relay::Survey`]).

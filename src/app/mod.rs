@@ -2,6 +2,7 @@
 
 mod keys;
 mod reload;
+mod remote;
 mod settings;
 #[cfg(test)]
 mod simulation;
@@ -23,7 +24,7 @@ pub use reload::ReloadError;
 use reload::{InForce, RELOADS_MAX};
 pub use settings::ApiKeyError;
 use settings::{api_rules, hub_limits, relay_settings, rules, session_settings, store_limits, sweep_interval};
-use storage::{Storage, Ways};
+use storage::{Beginning, Storage, Ways};
 
 use crate::config::{ApiKey, Config, DevelopmentKeyError, Problem, development_api_key, development_key};
 use crate::ids::ShardId;
@@ -34,7 +35,7 @@ use crate::net::{
 use crate::policy::{self, Auth, Authenticator, Chain, Generation, KeyError, LoadError, Policies, Revocations};
 use crate::relay::{self, Mailboxes, Relay, wall_clock};
 use crate::session::Shard;
-use crate::store::{Classes, Image, Partition, StoreError};
+use crate::store::{Classes, Engine, LinkSettingsError, LinkStartError, Partition, Remote, StoreError};
 
 /// Threads for what is not a connection's: accepting, metrics.
 const CONTROL_THREADS: usize = 1;
@@ -101,6 +102,12 @@ pub enum StartError {
     /// What was kept cannot be read, or nothing can be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Redis cannot be used.
+    #[error(transparent)]
+    Redis(#[from] LinkStartError),
+    /// Where Redis is said to be, it cannot be.
+    #[error("redis.url: {0}")]
+    RedisAddress(#[from] LinkSettingsError),
     /// The metrics' buckets are refused.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -161,7 +168,7 @@ impl Server {
         let (acceptor, sockets) = Acceptor::new(client_listener, config.limits.handshakes_max, shards);
         drop(entered);
 
-        let Storage { images, ways, threads: disk } = Storage::open(
+        let Storage { beginnings, ways, threads: disk } = Storage::open(
             &config,
             shards,
             mailboxes.clone(),
@@ -171,8 +178,9 @@ impl Server {
         let counted = Arc::clone(&metrics);
         let parts = ShardParts { config: &config, shards, mailboxes, auth, revocations, ways, metrics: counted };
         let (mut threads, mut reloads) = (Vec::new(), Vec::new());
-        let kept = chains.into_iter().zip(images);
-        for (((shard, (chain, image)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail) {
+        let kept = chains.into_iter().zip(beginnings);
+        for (((shard, (chain, beginning)), sockets), mail) in (0..shards).map(ShardId).zip(kept).zip(sockets).zip(mail)
+        {
             let (reload, reloaded) = mpsc::channel(RELOADS_MAX);
             reloads.push(reload);
             let inbox = Inbox {
@@ -183,7 +191,7 @@ impl Server {
                 drain_max: Duration::from_millis(config.timing.drain_ms.saturating_add(config.timing.close_ms_max)),
                 clock: clock.clone(),
             };
-            threads.push(parts.spawn(shard, (chain, image), inbox, Arc::clone(&gate))?);
+            threads.push(parts.spawn(shard, (chain, beginning), inbox, Arc::clone(&gate))?);
         }
 
         // The shards have the only ways to the storage, so that it ends after them.
@@ -381,7 +389,7 @@ impl ShardParts<'_> {
     fn spawn(
         &self,
         shard: ShardId,
-        (chain, image): (Chain, Option<Image>),
+        (chain, beginning): (Chain, Beginning),
         inbox: Inbox,
         gate: Arc<Gate>,
     ) -> io::Result<JoinHandle<io::Result<()>>> {
@@ -395,9 +403,10 @@ impl ShardParts<'_> {
         let ((journal, reader), revocations) = (self.ways.clone(), Arc::clone(&self.revocations));
         let (mailboxes, metrics, auth) = (self.mailboxes.clone(), Arc::clone(&self.metrics), Arc::clone(&self.auth));
         std::thread::Builder::new().name(format!("shard-{}", shard.0)).spawn(move || {
-            let store = match image {
-                Some(image) => store.restored(image),
-                None => store,
+            let store = match beginning {
+                Beginning::Empty => Engine::Embedded(Box::new(store)),
+                Beginning::Image(image) => Engine::Embedded(Box::new(store.restored(image))),
+                Beginning::Redis(parts) => Engine::Remote(Box::new(Remote::new(*parts))),
             };
             let parts = relay::Parts {
                 shard,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, KeyFault};
+use crate::config::{self, Config, KeyFault};
 use crate::hub;
 use crate::net::{ApiBounds, ApiKeys, ApiRules, Rules, WrongKeys};
 use crate::policy::Auth;
@@ -91,7 +91,7 @@ pub(super) fn relay_settings(config: &Config) -> relay::Settings {
             rooms_max: limits.rooms_per_connection_max,
             ping_ms: config.timing.ping_ms,
         },
-        durability: config.store.durability.name(),
+        durability: config.redis.as_ref().map_or(config.store.durability.name(), config::Redis::durability),
         rooms_per_connection_max: limits.rooms_per_connection_max,
         typing_stop_ms: config.timing.typing_stop_ms,
         presence_grace_ms: config.timing.presence_grace_ms,

@@ -1,24 +1,35 @@
-//! The store's file: opened, read and given its threads, if the configuration wants one.
+//! Where things are kept: the store's file is opened, read and given its threads, or the way to Redis, if the
+//! configuration wants one of them.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::StartError;
+use super::{StartError, remote};
 use crate::config::{Config, Durability};
 use crate::metrics::Metrics;
 use crate::net::Readiness;
 use crate::policy::{Revocations, Revoked};
 use crate::relay::{Mail, Mailboxes, wall_clock};
-use crate::store::{Disk, Image, Journal, News, Reader, Reading, Revocation, RevokedTokens};
+use crate::store::{Disk, Image, Journal, News, Reader, Reading, RemoteParts, Revocation, RevokedTokens};
 
 /// The ways to the disk and back, if there is one.
 pub(super) type Ways = (Option<Journal>, Option<Reader>);
 
+/// What a shard's store begins with.
+pub(super) enum Beginning {
+    /// Nothing.
+    Empty,
+    /// What was on the disk.
+    Image(Image),
+    /// The way to Redis.
+    Redis(Box<RemoteParts>),
+}
+
 /// What the shards begin with, and where they write.
 pub(super) struct Storage {
-    /// One for each shard; nothing without a disk.
-    pub(super) images: Vec<Option<Image>>,
+    /// One for each shard.
+    pub(super) beginnings: Vec<Beginning>,
     pub(super) ways: Ways,
     /// They end when nobody can ask them any more.
     pub(super) threads: Vec<JoinHandle<()>>,
@@ -32,9 +43,14 @@ impl Storage {
         revocations: &Revocations,
         (metrics, readiness): (Arc<Metrics>, Arc<Readiness>),
     ) -> Result<Self, StartError> {
+        if let Some(redis) = &config.redis {
+            let remote::Remotes { parts, thread } = remote::open(config, redis, shards, mailboxes, &readiness)?;
+            let beginnings = parts.into_iter().map(|parts| Beginning::Redis(Box::new(parts))).collect();
+            return Ok(Self { beginnings, ways: (None, None), threads: vec![thread] });
+        }
         if config.store.durability == Durability::Memory {
-            let images = (0..shards).map(|_| None).collect();
-            return Ok(Self { images, ways: (None, None), threads: Vec::new() });
+            let beginnings = (0..shards).map(|_| Beginning::Empty).collect();
+            return Ok(Self { beginnings, ways: (None, None), threads: Vec::new() });
         }
         let disk = Disk::open(&config.data_directory)?;
         for Revocation { of, at, until, .. } in disk.revocations(wall_clock())? {
@@ -44,13 +60,13 @@ impl Storage {
             };
             revocations.restore(what, at, until);
         }
-        let images = disk.images(shards)?.into_iter().map(Some).collect();
+        let beginnings = disk.images(shards)?.into_iter().map(Beginning::Image).collect();
         metrics.store.file_bytes.set(disk.file_bytes() as f64);
         let (told, counted) = (mailboxes.clone(), Arc::clone(&metrics));
         let gather = Duration::from_micros(config.store.commit_gather_us);
         let (reader, reads) = Reader::start(&disk, move |reading| read(reading, &told, &counted))?;
         let (journal, writes) = Journal::start(disk, gather, move |news| tell(news, &mailboxes, &metrics, &readiness))?;
-        Ok(Self { images, ways: (Some(journal), Some(reader)), threads: vec![reads, writes] })
+        Ok(Self { beginnings, ways: (Some(journal), Some(reader)), threads: vec![reads, writes] })
     }
 }
 

@@ -68,6 +68,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             delivery: Delivery::default(),
             store: Store::default(),
+            redis: None,
             limits: Limits::default(),
             timing: Timing::default(),
             rooms: Vec::new(),

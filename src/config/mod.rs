@@ -15,6 +15,7 @@ mod keys;
 mod load;
 mod plugins;
 mod print;
+mod redis;
 mod rules;
 mod schema;
 mod store;
@@ -30,6 +31,7 @@ pub use keys::KeyFault;
 pub use load::{Loaded, Source, load};
 pub use plugins::{BUILTIN_JWT, Hook, OnFailure, Plugin};
 pub use print::print;
+pub use redis::Redis;
 pub use schema::schema;
 pub use store::{Durability, Store};
 
@@ -74,6 +76,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// What is kept of a room's log, unless its class says otherwise. 0 = no bound of that kind, except for `room_events_max`.
     pub store: Store,
+    /// The Redis that several processes share, in place of what this one keeps. Not read from files yet.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub redis: Option<Redis>,
     /// Bounds on what clients may do. 0 = none.
     pub limits: Limits,
     /// Times after which something happens, in milliseconds.

@@ -31,6 +31,8 @@ pub struct Arrival {
     pub since: Vec<(RoomId, Since)>,
     /// Whether the connection had authenticated before and only brings a fresh token.
     pub renewal: bool,
+    /// Memberships that began while the list of the user's rooms was on its way, which may be older.
+    pub later: Vec<MembershipChange>,
 }
 
 impl Arrival {
@@ -133,7 +135,7 @@ impl Relay {
         self.ask(asked, Waiting::Arrive(Box::new(arrival)), op);
     }
 
-    pub(super) fn arrived(&mut self, asked: Asked, arrival: Arrival, answer: Answer) {
+    pub(super) fn arrived(&mut self, asked: Asked, mut arrival: Arrival, answer: Answer) {
         let key = asked.key;
         if matches!(answer, Answer::Unavailable) {
             return self.nothing_to_attach_to(&asked);
@@ -161,10 +163,11 @@ impl Relay {
             .filter(|(action, room)| self.auth.is_asked(*action, room))
             .map(|(action, room)| (action, room.clone()))
             .collect();
+        let later = std::mem::take(&mut arrival.later);
         if unknown.is_empty() {
-            self.enter_rooms(asked, arrival, rooms, Vec::new());
+            self.enter_rooms(asked, arrival, rooms, later);
         } else {
-            let then = Then::Arrive { arrival: Box::new(arrival), rooms, later: Vec::new() };
+            let then = Then::Arrive { arrival: Box::new(arrival), rooms, later };
             self.ask_rights(asked, unknown, then);
         }
     }
@@ -336,8 +339,11 @@ impl Relay {
         let live = self.is_in(key, &change.room);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.attach && !peer.gone) else { return };
         match peer.pending.as_deref_mut().map(|pending| &mut pending.waiting) {
-            // The list of rooms that is on its way was made after this: the user's owner tells both, in order.
-            Some(Waiting::Arrive(_)) => return,
+            // The list of rooms that is on its way may have been made before this.
+            Some(Waiting::Arrive(arrival)) => {
+                arrival.later.push(change.clone());
+                return;
+            }
             // Going live by two ways at once would bring the same events twice.
             Some(Waiting::Attach(attachment)) => {
                 attachment.later.push(change.clone());

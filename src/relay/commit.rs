@@ -37,6 +37,7 @@ struct Deferred {
 }
 
 /// Whose operation it was.
+#[derive(Clone)]
 pub(super) struct Asker {
     pub(super) ticket: Option<Ticket>,
     pub(super) no_echo: bool,

@@ -1,7 +1,8 @@
 //! What shards send each other.
 //!
 //! A shard's mailbox needs no bound of its own: a connection has at most one request under way, so what is in a mailbox
-//! is bounded by the connections there are and the rooms each may be live in; the disk reads one room at a time; a plugin may have verdicts forgotten
+//! is bounded by the connections there are and the rooms each may be live in; the disk reads one room at a time; the link to
+//! Redis bounds its calls and the messages that are held by anybody; a plugin may have verdicts forgotten
 //! only a few times in a call; and the server API bounds what it has under way.
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::{Call, Nap, Survey, Ticket};
 use crate::ids::{ConnectionKey, RoomId, ShardId, UserId};
 use crate::message::Timestamp;
 use crate::policy::{Action, AuthError, Decision, Identity, Prolonged, Revoked};
-use crate::store::{Answer, Done, MembershipChange, Op, Reading, Revocation, RevokedTokens, owner_of};
+use crate::store::{Answer, Done, MembershipChange, Op, Reading, RemoteNews, Revocation, RevokedTokens, owner_of};
 use crate::wire::Frame;
 
 /// One thing that a shard tells another.
@@ -74,6 +75,8 @@ pub enum Mail {
     Stored(Done),
     /// The disk has read a room of the receiver's, or cannot.
     Read(Box<Reading>),
+    /// Redis, or the way there, tells the receiver something.
+    Store(Box<RemoteNews>),
     /// A membership that began or ended.
     Change(MembershipChange),
     /// What the auth chain says of rights that a connection of the receiver's asked for.

@@ -43,7 +43,7 @@ pub use asked::Asked;
 pub use attach::Arrival;
 use call::Calls;
 pub use call::{Call, CallReply};
-use commit::Commits;
+use commit::{Asker, Commits};
 use errand::Errand;
 pub use errand::Ticket;
 pub use mail::{Mail, Mailboxes};
@@ -61,7 +61,7 @@ use crate::ids::{ConnectionId, ConnectionKey, IdSource, RoomId, ShardId, UserId}
 use crate::message::Timestamp;
 use crate::metrics::Metrics;
 use crate::policy::{Action, Auth, Chain, NotAllowed, Who};
-use crate::store::{Answer, Journal, MembershipChange, Op, Partition, Reader};
+use crate::store::{Answer, Engine, Journal, MembershipChange, Op, Reader, Token};
 use crate::wire::encode;
 use crate::wire::request::Request;
 use crate::wire::{ErrorCode, Refusal};
@@ -72,7 +72,9 @@ pub struct Relay {
     settings: Arc<Settings>,
     /// Who is live here.
     pub hub: Hub,
-    store: Partition,
+    store: Engine,
+    /// Whose operations are on their way to Redis.
+    under_way: HashMap<Token, Asker>,
     chain: Chain,
     auth: Arc<Auth>,
     /// What the auth chain has just said, while the request goes on that asked for it.
@@ -105,7 +107,7 @@ pub struct Parts {
     /// Bounds on delivery.
     pub hub: hub::Limits,
     /// This shard's part of the store.
-    pub store: Partition,
+    pub store: Engine,
     /// The way to the disk, if what the store keeps is to be kept there.
     pub journal: Option<Journal>,
     /// The way back from it.
@@ -146,6 +148,7 @@ impl Relay {
             settings: parts.settings,
             hub: Hub::new(parts.hub, parts.metrics.delivery.latency.clone()),
             store: parts.store,
+            under_way: HashMap::new(),
             chain: parts.chain,
             auth: parts.auth,
             judged: HashMap::new(),
@@ -285,6 +288,7 @@ impl Relay {
             Mail::Receipt(receipt) => self.receipt(&receipt),
             Mail::Stored(done) => self.committed(done),
             Mail::Read(reading) => self.warmed(*reading),
+            Mail::Store(news) => self.store_tells(*news),
             Mail::Change(change) => self.membership_changed(&change),
             Mail::Judged(judgement) => {
                 let key = judgement.key;
@@ -418,7 +422,8 @@ impl Relay {
     /// Looks after what changes with time alone. To be called now and then.
     pub fn sweep(&mut self) {
         self.hub.sweep(Instant::now());
-        self.store.sweep(wall_clock());
+        let concluded = self.store.sweep(wall_clock());
+        self.conclude_all(concluded);
         for typing in self.store.typing_over(wall_clock()) {
             self.publish_typing(&typing);
         }

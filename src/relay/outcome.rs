@@ -7,7 +7,7 @@ use super::commit::Asker;
 use super::warm::Held;
 use super::{Mail, Relay, Ticket, wall_clock};
 use crate::ids::{ConnectionKey, RoomId, ShardId};
-use crate::store::{Answer, Feed, Op, Outcome, owner_of};
+use crate::store::{Answer, Applied, Concluded, Feed, Op, Outcome, RemoteNews, Resync, owner_of};
 use crate::wire::encode;
 
 impl Relay {
@@ -32,10 +32,40 @@ impl Relay {
     pub(super) fn execute_now(&mut self, ready: Held) {
         let Held { op, ticket, no_echo, from } = ready;
         let is_of_room = op.is_of_room();
-        let outcome = self.store.apply(op, from, wall_clock());
+        let leaves = matches!(op, Op::Leave { .. });
         let asker = Asker { ticket, no_echo, from };
+        let outcome = match self.store.apply(op, from, wall_clock()) {
+            Applied::Now(outcome) => outcome,
+            Applied::Later(token) => {
+                // Whoever leaves is not told of it as an event, by whichever way it comes first.
+                self.under_way.insert(token, Asker { no_echo: no_echo || leaves, ..asker });
+                return;
+            }
+        };
         // What is known of a user is known from what is stored already, and who types is never stored.
         if is_of_room { self.conclude_when_stored(outcome, asker) } else { self.conclude(outcome, asker) }
+    }
+
+    /// Redis tells something: whatever comes of it is passed on.
+    pub(super) fn store_tells(&mut self, news: RemoteNews) {
+        let concluded = self.store.receive(news, wall_clock());
+        self.conclude_all(concluded);
+    }
+
+    /// Passes on what operations led to, in order.
+    pub(super) fn conclude_all(&mut self, concluded: Vec<Concluded>) {
+        for Concluded { token, last, outcome } in concluded {
+            let asker =
+                token.and_then(
+                    |token| {
+                        if last { self.under_way.remove(&token) } else { self.under_way.get(&token).cloned() }
+                    },
+                );
+            let asker = asker.unwrap_or(Asker { ticket: None, no_echo: false, from: self.shard });
+            let ours = asker.ticket.as_ref().filter(|ticket| ticket.shard == self.shard).map(|ticket| ticket.key);
+            self.conclude(outcome, asker);
+            ours.into_iter().for_each(|key| self.wake_unless_waiting(key));
+        }
     }
 
     /// Passes on what an operation led to.
@@ -44,7 +74,7 @@ impl Relay {
     /// get it; and a change of membership is told after the answer, so that the asking connection knows it first. Whoever
     /// leaves is answered by the user's owner, who knows it then: there is room for one more right after the answer.
     pub(super) fn conclude(&mut self, outcome: Outcome, asker: Asker) {
-        let Outcome { answer, feed, forward, change, moved, typing, appeared } = outcome;
+        let Outcome { answer, feed, forward, change, moved, typing, appeared, resync } = outcome;
         let Asker { ticket, no_echo, from: _ } = asker;
         // Whoever raised a cursor need not be told that it did.
         let mover = ticket.as_ref().map(|ticket| (ticket.shard, ticket.key));
@@ -56,6 +86,9 @@ impl Relay {
         }
         if let Some(typing) = &typing {
             self.publish_typing(typing);
+        }
+        if let Some(resync) = resync {
+            self.publish_resync(&resync);
         }
         let forward = match forward {
             Some(op) if leaves => return self.submit(op, ticket, false),
@@ -97,6 +130,17 @@ impl Relay {
             self.mailboxes.send(shard, push);
         }
         self.deliver(&feed.room, frame, except_on(self.shard));
+    }
+
+    /// Tells everyone who is live in a room that they may have missed what they cannot be told.
+    fn publish_resync(&mut self, resync: &Resync) {
+        let Resync { room, epoch, shards } = resync;
+        let frame = Arc::new(super::queue::resync_frame(room, epoch));
+        for shard in self.mailboxes.others(self.shard).filter(|shard| shards & (1 << shard.0) != 0) {
+            let push = Mail::Push { room: room.clone(), frame: Arc::clone(&frame), except: None };
+            self.mailboxes.send(shard, push);
+        }
+        self.deliver(room, frame, None);
     }
 
     pub(super) fn deliver(&mut self, room: &RoomId, frame: Arc<crate::wire::Frame>, except: Option<ConnectionKey>) {

@@ -17,9 +17,9 @@ use super::{Asked, Errand, Relay, Ticket};
 use crate::ids::{ConnectionKey, RoomId};
 use crate::message::{Event, Seq};
 use crate::store::{Answer, Entry, Op, QueuePage};
-use crate::wire::Dialect;
 use crate::wire::dialect::Push;
 use crate::wire::encode::{self, Origin};
+use crate::wire::{Dialect, Frame};
 
 /// Events that a connection wrote and does not want to hear of, while it is behind in their room. Of those before, it does.
 const NOT_ECHOED_MAX: usize = 256;
@@ -270,16 +270,24 @@ pub(super) fn recovered(attachment: &Attachment, dialect: Dialect, bytes_max: us
     count
 }
 
+/// Data of `resync`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resync<'a> {
+    conversation_id: &'a RoomId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
+    reason: &'a str,
+}
+
 fn resync(origin: Origin<'_>, reason: &str, dialect: Dialect) -> Bytes {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Resync<'a> {
-        conversation_id: &'a RoomId,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        epoch: Option<&'a str>,
-        reason: &'a str,
-    }
     encode::push(Push::Resync, dialect, &Resync { conversation_id: origin.room, epoch: origin.epoch, reason })
+}
+
+/// The same for everyone who is live in a room of which the store lost something.
+pub(super) fn resync_frame(room: &RoomId, epoch: &str) -> Frame {
+    let data = Resync { conversation_id: room, epoch: Some(epoch), reason: "unrecoverable" };
+    Frame::new(Push::Resync, &encode::json(&data), false)
 }
 
 /// The end of what was missed: so many events.

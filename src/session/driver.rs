@@ -62,7 +62,10 @@ impl Shard {
         } else if let Some(identity) = opening.identity {
             let asked = Asked::of_server(key, "auth");
             match opening.options {
-                Ok(options) => self.welcome(asked, Arrival { identity, options, since: Vec::new(), renewal: false }),
+                Ok(options) => self.welcome(
+                    asked,
+                    Arrival { identity, options, since: Vec::new(), renewal: false, later: Vec::new() },
+                ),
                 Err(refusal) => self.refuse(&asked, &refusal),
             }
         }
@@ -302,7 +305,7 @@ impl Shard {
             Ok(identity) if renewal && self.relay.user(asked.key).is_some_and(|user| *user != identity.user) => {
                 self.refuse(&asked, &Refusal::new(ErrorCode::Forbidden, "the token is another user's"));
             }
-            Ok(identity) => self.welcome(asked, Arrival { identity, options, since, renewal }),
+            Ok(identity) => self.welcome(asked, Arrival { identity, options, since, renewal, later: Vec::new() }),
             Err(error) => {
                 self.metrics.authentications.count(error.name());
                 tracing::info!(conn = %self.connection_id(asked.key), result = error.name(), "authentication failed");

@@ -11,6 +11,7 @@ mod class;
 mod cursors;
 mod disk;
 mod embedded;
+mod engine;
 mod op;
 mod outcome;
 mod owner;
@@ -23,9 +24,15 @@ pub use class::{Class, Classes};
 pub use cursors::{CursorKind, Cursors, MessageStatus, Moved, Progress};
 pub use disk::{Batch, Disk, Done, Journal, News, Reader, Reading, StoreError, Wanted, commit_floor};
 pub use embedded::{ColdLog, Partition, RoomSummary};
+pub use engine::Engine;
 pub use op::{MembershipChange, Op};
-pub use outcome::{Appeared, Feed, JoinRefusal, Outcome, Source, Typing};
+pub use outcome::{Appeared, Feed, JoinRefusal, Outcome, Resync, Source, Typing};
 pub use owner::owner_of;
+pub use redis::{
+    Applied, Concluded, Ear, Heard, Keys, Link, News as RemoteNews, Post, Preflight, Remote, RemoteParts,
+    RemoteSettings, SCRIPTS, Settings as LinkSettings, SettingsError as LinkSettingsError, Sky,
+    StartError as LinkStartError, Token, Topology, Wait,
+};
 
 use crate::ids::{DeviceId, MessageId, RoomId, UserId};
 use crate::message::{Event, Message, Seq, Timestamp};

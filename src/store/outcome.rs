@@ -28,6 +28,17 @@ pub struct Feed {
     pub shards: u64,
 }
 
+/// Events were missed that cannot be told: whoever is live in the room is to know.
+#[derive(Debug)]
+pub struct Resync {
+    /// Which room.
+    pub room: RoomId,
+    /// Its log.
+    pub epoch: Arc<str>,
+    /// Which shards have live connections there: bit n for shard n.
+    pub shards: u64,
+}
+
 /// A connection through which someone does something, and its shard.
 pub type Source = (ShardId, ConnectionKey);
 
@@ -72,13 +83,15 @@ pub struct Outcome {
     pub typing: Option<Typing>,
     /// For everyone who watches the user or shares a room with the user; it may be lost.
     pub appeared: Option<Appeared>,
+    /// For everyone who is live in the room.
+    pub resync: Option<Resync>,
 }
 
 impl Outcome {
     /// Whether it led to nothing that anybody is told.
     pub fn is_nothing(&self) -> bool {
-        let Self { answer, feed, forward, change, moved, typing, appeared } = self;
-        let events = feed.is_none() && typing.is_none() && appeared.is_none() && moved.is_empty();
+        let Self { answer, feed, forward, change, moved, typing, appeared, resync } = self;
+        let events = feed.is_none() && resync.is_none() && typing.is_none() && appeared.is_none() && moved.is_empty();
         events && answer.is_none() && forward.is_none() && change.is_none()
     }
 }

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::policy::{self, Authenticator, Generation, Policies, Revocations};
 use crate::relay::{self, Mail, Mailboxes, Relay};
 use crate::session::{Opening, Shard};
-use crate::store::{Batch, Classes, Done, Image, Journal, Partition};
+use crate::store::{Batch, Classes, Done, Engine, Image, Journal, Partition};
 use crate::wire::request::AuthOptions;
 
 const HISTORIES: u64 = 2_000;
@@ -117,8 +117,10 @@ impl<'a> World<'a> {
                 settings: Arc::new(relay_settings(config)),
                 hub: hub_limits(config),
                 // With a disk behind it, on which there is nothing yet.
-                store: Partition::new(Arc::new(Classes::new(&config.store, &[])), store_limits(config, SHARDS))
-                    .restored(Image::default()),
+                store: Engine::Embedded(Box::new(
+                    Partition::new(Arc::new(Classes::new(&config.store, &[])), store_limits(config, SHARDS))
+                        .restored(Image::default()),
+                )),
                 journal: Some(journal.clone()),
                 reader: None,
                 chain,

@@ -31,7 +31,7 @@ use self::receipts::Ack;
 use self::retention::Retention;
 use self::room::Room;
 use self::server::Asker;
-use self::typing::Typists;
+pub(in crate::store) use self::typing::Typists;
 use super::{Answer, Change, Classes, Feed, JoinRefusal, Limits, MembershipChange, Op, Outcome, Usage};
 use crate::ids::{DeviceId, IdSource, RoomId, ShardId, UserId};
 use crate::message::{Event, EventKind, Timestamp};
@@ -241,6 +241,16 @@ impl Partition {
     /// The rooms of a user of this partition's.
     pub fn rooms_of(&self, user: &UserId) -> Vec<RoomId> {
         self.users.get(user).map_or_else(Vec::new, |user| user.rooms.to_vec())
+    }
+
+    /// How many connections a user of this partition's has.
+    pub fn connections(&self, user: &UserId) -> u32 {
+        self.users.get(user).map_or(0, |user| user.connections)
+    }
+
+    /// Users of this partition's who have any.
+    pub fn present(&self) -> impl Iterator<Item = &UserId> {
+        self.users.iter().filter(|(_, user)| user.connections > 0).map(|(id, _)| id)
     }
 
     fn forget_user_without_anything(&mut self, id: &UserId) {

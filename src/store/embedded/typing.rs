@@ -15,7 +15,7 @@ const TYPISTS_PER_SWEEP_MAX: usize = 1024;
 
 /// Everybody who types, by room and by when it ends.
 #[derive(Default)]
-pub(super) struct Typists {
+pub(in crate::store) struct Typists {
     rooms: HashMap<RoomId, BTreeMap<UserId, Typist>>,
     ends: BTreeMap<(Timestamp, u64), (RoomId, UserId)>,
     /// Tells apart what ends in the same millisecond.
@@ -29,7 +29,7 @@ struct Typist {
 
 impl Typists {
     /// A user begins to type, or goes on. Says whether it is the beginning.
-    fn start(&mut self, room: &RoomId, user: &UserId, source: Source, until: Timestamp) -> bool {
+    pub(in crate::store) fn start(&mut self, room: &RoomId, user: &UserId, source: Source, until: Timestamp) -> bool {
         self.serial += 1;
         let end = (until, self.serial);
         let typists = self.rooms.entry(room.clone()).or_default();
@@ -42,7 +42,7 @@ impl Typists {
     }
 
     /// A connection's user stops. Says whether the user was typing through that connection.
-    fn stop(&mut self, room: &RoomId, user: &UserId, source: Source) -> bool {
+    pub(in crate::store) fn stop(&mut self, room: &RoomId, user: &UserId, source: Source) -> bool {
         let typist = self.rooms.get(room).and_then(|typists| typists.get(user));
         let Some(end) = typist.filter(|typist| typist.source == source).map(|typist| typist.end) else { return false };
         self.ends.remove(&end);
@@ -51,7 +51,7 @@ impl Typists {
     }
 
     /// Ends one that has typed for long enough.
-    fn take_over(&mut self, now: Timestamp) -> Option<(RoomId, UserId, Source)> {
+    pub(in crate::store) fn take_over(&mut self, now: Timestamp) -> Option<(RoomId, UserId, Source)> {
         let first = self.ends.first_entry().filter(|first| first.key().0 <= now)?;
         let (room, user) = first.remove();
         let source = self.forget(&room, &user)?.source;

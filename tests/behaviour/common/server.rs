@@ -2,9 +2,10 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use stentor::config::{Algorithm, ApiKey, Config, Durability, Key, Plugin, Secret};
+use stentor::config::{Algorithm, ApiKey, Config, Durability, Key, Plugin, Redis, Secret};
 use stentor::{Listeners, Server, StartError};
 
 use super::{Client, Handshake, Response, SECRET, Token};
@@ -79,8 +80,17 @@ impl TestServer {
         Self::try_start(config).unwrap_or_else(|error| panic!("the server does not start: {error}"))
     }
 
-    /// Starts a server, or says why not.
-    pub(crate) fn try_start(config: Config) -> Result<Self, StartError> {
+    /// Starts a server, or says why not. Where the suite is run on a Redis, whatever would be kept in memory is kept there.
+    pub(crate) fn try_start(mut config: Config) -> Result<Self, StartError> {
+        if let Ok(url) = std::env::var("STENTOR_TEST_REDIS")
+            && config.redis.is_none()
+            && config.store.durability == Durability::Memory
+        {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let prefix = format!("{}-{number}:", std::process::id());
+            config.redis = Some(Redis { prefix, ..Redis::at(url) });
+        }
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::start(config, Listeners { client: listen(), admin: listen() })?;
         Ok(Self { server, explicit: false })
