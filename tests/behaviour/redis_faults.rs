@@ -116,13 +116,13 @@ fn what_is_replicated_waits_for_its_replica() {
     let master = Server::start();
     let replica = Server::replica_of(&master);
     let mut config = config();
-    let redis =
-        stentor::config::Redis { replicas_min: 1, wait_ms_max: 300, ..stentor::config::Redis::at(master.url()) };
+    let redis = stentor::config::Redis { replicas_min: 1, ..stentor::config::Redis::at(master.url()) };
     config.redis = Some(redis);
     let server = TestServer::start(config.clone());
-    let mut ann = server.member("ann", "lobby");
+    let mut ann = server.user("ann");
     assert_eq!(ann.success["server"]["durability"], "replicated");
-    ann.say("lobby", "before");
+    until("ann is in", || (ann.call("join-room", json!("lobby"))["event"] == "room-joined").then_some(()));
+    say_at_last(&mut ann, "0");
     replica.freeze();
     let message = json!({"conversationId": "lobby", "content": "x", "tempId": "1"});
     ann.refused("STORE_UNAVAILABLE", "send-message", message.clone());

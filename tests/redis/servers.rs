@@ -63,6 +63,8 @@ impl Server {
     pub(crate) fn replica_of(master: &Server) -> Self {
         let replica = Self::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
         master.until_info("replication", &format!("port={},state=online", replica.port));
+        // It may have the whole copy and not have read it yet.
+        replica.until_info("replication", "master_link_status:up");
         replica
     }
 

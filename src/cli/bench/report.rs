@@ -350,6 +350,18 @@ mod tests {
     }
 
     #[test]
+    fn s1_72_s1_73_typing_is_judged_by_100_ms_and_presence_by_200_ms() {
+        use crate::cli::bench::workload::{PRESENCE, TYPING};
+        for (workload, bound_ms) in [(TYPING, 100.0), (PRESENCE, 200.0)] {
+            let judged = |p99_ms| {
+                let figures = EphemeralFigures { p99_ms, ..EphemeralFigures::default() };
+                EphemeralRow::new(workload, None, row(true, 1.0).setup, figures, Account::default()).holds
+            };
+            assert_eq!((judged(bound_ms), judged(bound_ms + 0.1)), (Some(true), Some(false)));
+        }
+    }
+
+    #[test]
     fn the_cost_of_a_plugin_is_by_message() {
         let mut report = Report { loaded: vec![row(false, 100_000.0), row(true, 50_000.0)], ..Report::default() };
         report.judge(Some(200_000.0));

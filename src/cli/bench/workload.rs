@@ -94,9 +94,9 @@ const DURABLE: [Workload; 3] = [
 ];
 const RECONNECT: Workload =
     Workload { name: "reconnect", kind: Kind::Reconnect { rooms: 500, members: 10, queued: 20 } };
-const TYPING: Workload =
+pub(super) const TYPING: Workload =
     Workload { name: "typing", kind: Kind::Typing { rooms: 100, members: 10, starts_per_second: 5 } };
-const PRESENCE: Workload = Workload {
+pub(super) const PRESENCE: Workload = Workload {
     name: "presence",
     kind: Kind::Presence { rooms: 100, members: 20, subscribers: 500, subscriptions: 50 },
 };
